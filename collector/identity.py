@@ -1,0 +1,170 @@
+"""Who a record is about, without saying who: the id cookie, the daily salt and the pseudonym.
+
+No grant, no identifier. After a grant, 128 random bits in a first-party cookie; what is logged is a keyed
+hash of them. In daily mode (a measurement exemption), a hash under a salt that dies with its day.
+"""
+
+import contextlib
+import os
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import date, timedelta
+from hashlib import blake2b
+from pathlib import Path
+
+from collector.consent import GRANT_DAYS, Decision
+from collector.errors import ConfigurationError
+from collector.files import private_directory
+from collector.record import DAY_MS, KEYS, LEVELS, day_of
+
+COOKIE = "__Host-id"
+KEY_BYTES = 32
+PSEUDONYM_BYTES = 16
+SALT_GRACE_MS = 30 * 60 * 1000  # queued records of yesterday are written long before 00:30
+
+_COOKIE = re.compile(rb"([0-9a-f]{32})\.(\d{4})-W(\d\d)")
+
+
+@dataclass(frozen=True, slots=True)
+class VisitorId:
+    """The id cookie: 128 random bits and the ISO week in which the visitor granted them."""
+
+    bits: str
+    """32 hex digits; never logged."""
+    cohort: str
+    """ISO week, as 2026-W47."""
+
+    def cookie(self) -> str:
+        """The cookie's value."""
+        return f"{self.bits}.{self.cohort}"
+
+
+def new_id(today: date) -> VisitorId:
+    """An identifier for a visitor who just granted one."""
+    return VisitorId(secrets.token_hex(16), iso_week(today))
+
+
+def iso_week(day: date) -> str:
+    """The ISO week of a day, as 2026-W47."""
+    year, week, _ = day.isocalendar()
+    return f"{year}-W{week:02}"
+
+
+def read_id(cookie: bytes | None, today: date) -> VisitorId | None:
+    """The id a cookie holds; None for none, a malformed or an outlived one.
+
+    The week is the server's own check of the 13 months: a browser that keeps the cookie longer is not
+    believed.
+    """
+    match = _COOKIE.fullmatch(cookie or b"")
+    if match is None:
+        return None
+    try:
+        monday = date.fromisocalendar(int(match[2]), int(match[3]), 1)
+    except ValueError:
+        return None
+    if not monday <= today < monday + timedelta(days=GRANT_DAYS):
+        return None
+    return VisitorId(match[1].decode(), iso_week(monday))
+
+
+def mode(decision: Decision, today: date) -> str:
+    """The cookie level one visitor is known under on one UTC day: none, daily or long-lived.
+
+    It never changes within a day, or one visitor would be two: a visitor who grants an id after records
+    under the daily salt gets it from the next day on, and one who falls back from an id to the daily salt
+    is not recorded until then.
+    """
+    level = decision.levels.get("cookie", 0)
+    choice = decision.choice
+    if choice is None or choice.day != today or choice.began == "none":
+        return LEVELS["cookie"][level]
+    began = LEVELS["cookie"].index(choice.began)
+    return choice.began if began <= level else "none"
+
+
+def began(decision: Decision, today: date) -> str:
+    """What a choice made now must remember of the day so far (see `mode`)."""
+    choice = decision.choice
+    if choice is not None and choice.day == today and choice.began != "none":
+        return choice.began
+    return mode(decision, today)
+
+
+class Pseudonyms:
+    """Keyed hashes of identifiers. Keys live in data/keys, 0600, one per site and one per UTC day.
+
+    Every worker of a site shares them: the first one writes, the others read.
+    """
+
+    def __init__(self, data: Path) -> None:
+        self._keys = data / KEYS
+        self._key = b""
+        self._salt_day = ""
+        self._salt = b""
+
+    def of_id(self, bits: str) -> str:
+        """The pseudonym of an id cookie, 32 hex digits."""
+        if not self._key:
+            self._key = _shared_key(self._keys / "pseudonym.key")
+        return blake2b(bytes.fromhex(bits), key=self._key, digest_size=PSEUDONYM_BYTES).hexdigest()
+
+    def of_day(self, ts_ms: int, address: str, agent: bytes) -> str:
+        """The pseudonym of an address and agent on one UTC day, 32 hex digits."""
+        day = day_of(ts_ms)
+        if day != self._salt_day:
+            self._salt, self._salt_day = _shared_key(self._keys / f"salt-{day}"), day
+        text = address.encode() + b"\0" + agent
+        return blake2b(text, key=self._salt, digest_size=PSEUDONYM_BYTES).hexdigest()
+
+    def forget_past_days(self, now_ms: int) -> None:
+        """Destroy every salt whose day is over, in memory and on disk.
+
+        Runs in every worker's writer thread and in `impersonal run`, so a salt lives less than 25 hours.
+        """
+        if now_ms % DAY_MS < SALT_GRACE_MS:
+            return
+        today = day_of(now_ms)
+        if self._salt_day and self._salt_day < today:
+            self._salt, self._salt_day = b"", ""
+        for salt in self._keys.glob("salt-????-??-??"):
+            if salt.name.removeprefix("salt-") < today:
+                destroy(salt)
+
+
+def destroy(key: Path) -> None:
+    """Overwrite a key file, then unlink it; another worker may have been first."""
+    with contextlib.suppress(FileNotFoundError):
+        with key.open("r+b") as file:
+            file.write(bytes(KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        key.unlink()
+
+
+def _shared_key(path: Path) -> bytes:
+    """Read a key, or make it: written aside and linked, so that no worker ever reads half of one."""
+    with contextlib.suppress(FileNotFoundError):
+        return _read_key(path)
+    private_directory(path.parent)
+    aside = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(descriptor, secrets.token_bytes(KEY_BYTES))
+        os.fsync(descriptor)
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(aside)
+    finally:
+        os.close(descriptor)
+        aside.unlink()
+    return _read_key(path)
+
+
+def _read_key(path: Path) -> bytes:
+    key = path.read_bytes()
+    if len(key) != KEY_BYTES:
+        raise ConfigurationError(
+            f"{path} does not hold {KEY_BYTES} bytes: restore it, or remove it for a new key"
+        )
+    return key

@@ -1,0 +1,211 @@
+"""The privacy policy as typed values: what may be collected, for what, how precisely and for how long.
+
+`load` reads policy.toml; everything else here is pure. What a request may leave behind follows from the
+version in force at its instant, and never from a request.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+
+from collector.errors import PolicyError
+from collector.record import DAY_MS, FIELDS, LEVELS, Field
+
+PURPOSES: dict[str, str] = {
+    "necessary": "identify a party to a contract",
+    "services": "what the user asked for",
+    "improvement": "improve and develop the services",
+    "advertising": "targeting segments",
+    "notifications": "notices, requests and their answers",
+    "statistics": "statistical studies on impersonal data",
+}
+"""The purposes a policy may name, after clauses 2.2.1 to 2.2.6 of the policy this project grew from."""
+
+Levels = Mapping[str, int]
+"""Category → precision as an index in LEVELS."""
+
+_EPOCH = date(1970, 1, 1).toordinal()
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """One purpose under one version of the policy."""
+
+    name: str
+    access: str
+    """consent, or exempt: reading from or storing on the device under a measurement exemption."""
+    basis: str
+    """consent, contract, legitimate_interests or law: the ground of processing."""
+    default: str
+    """granted or refused: what holds for a visitor who said nothing and sent no signal."""
+    text: str
+    retention_days: int
+    recipients: tuple[str, ...] = ()
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """Category → precision."""
+
+    @property
+    def refusable(self) -> bool:
+        """Whether a visitor (or a signal of the browser) can turn it off."""
+        return self.access == "consent" or self.basis not in ("contract", "law")
+
+    def level(self, category: str) -> int:
+        """The precision granted in a category, as an index in LEVELS."""
+        levels = LEVELS[category]
+        return levels.index(self.fields.get(category, levels[0]))
+
+    @cached_property
+    def levels(self) -> Levels:
+        """Every category's precision."""
+        return {category: self.level(category) for category in LEVELS}
+
+    def exceeds(self, older: "Purpose | None") -> bool:
+        """Whether this asks for more than `older` did: a purpose, a field, a precision or a recipient."""
+        return (
+            older is None
+            or any(self.level(category) > older.level(category) for category in LEVELS)
+            or not set(self.recipients) <= set(older.recipients)
+        )
+
+
+@dataclass(frozen=True)
+class Service:
+    """A part of the site with its own regulation: only the fields it names are collected under its mount."""
+
+    name: str
+    mount: str
+    fields: Mapping[str, str]
+    """Field name → mandatory or optional."""
+    retention_days: int
+
+    def covers(self, path: str) -> bool:
+        """Whether a path lies under the mount."""
+        return path == self.mount or path.startswith(self.mount + "/")
+
+
+@dataclass(frozen=True)
+class Version:
+    """The policy as published on one date."""
+
+    id: str
+    modified: date
+    effective: date
+    """In force from 00:00 UTC of this day until the next version is."""
+    summary: str
+    purposes: Mapping[str, Purpose]
+    services: Mapping[str, Service] = field(default_factory=dict)
+
+    @cached_property
+    def effective_ms(self) -> int:
+        """The first UTC millisecond in force."""
+        return (self.effective.toordinal() - _EPOCH) * DAY_MS
+
+    def service_at(self, path: str) -> Service | None:
+        """The service a path belongs to; of nested mounts the deepest."""
+        covering = [service for service in self.services.values() if service.covers(path)]
+        return max(covering, key=lambda service: len(service.mount), default=None)
+
+    def scope(self, granted: Iterable[str], consented: "Version | None" = None) -> dict[str, int]:
+        """The precision that these purposes reach together in each category.
+
+        Where the grant was given under an older version, neither version is exceeded.
+        """
+        reached = dict.fromkeys(LEVELS, 0)
+        for name in granted:
+            for category, level in self.purpose_scope(name, consented).items():
+                reached[category] = max(reached[category], level)
+        return reached
+
+    def purpose_scope(self, name: str, consented: "Version | None" = None) -> Levels:
+        """The precision one purpose reaches under this version, given a consent to another."""
+        now = self.purposes.get(name)
+        if now is None:
+            return dict.fromkeys(LEVELS, 0)
+        if consented is None or consented is self or not now.refusable:
+            return now.levels
+        then = consented.purposes.get(name)
+        if then is None:
+            return dict.fromkeys(LEVELS, 0)
+        return {category: min(level, then.levels[category]) for category, level in now.levels.items()}
+
+    def exceeds(self, older: "Version") -> bool:
+        """Whether a consent to `older` leaves something of this version unasked."""
+        return any(
+            purpose.exceeds(older.purposes.get(name))
+            for name, purpose in self.purposes.items()
+            if purpose.refusable
+        )
+
+
+def fields_within(levels: Levels) -> tuple[Field, ...]:
+    """The rows of FIELDS that a scope reaches."""
+    return tuple(row for row in FIELDS if levels[row.category] >= row.rank)
+
+
+@dataclass(frozen=True)
+class Controller:
+    """Who answers for the data."""
+
+    name: str
+    contact: str
+    hosts: tuple[str, ...]
+    """The site's own host names: links from them are not referrers."""
+
+
+TIERS = ("auto", "tiny", "small", "medium", "large")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How the day's privacy budget is spent."""
+
+    tier: str = "auto"
+    shares: Mapping[str, float] = field(default_factory=dict)
+    """Statistic → share of the day's ρ; a statistic left out is not published. Empty: the default set."""
+    pages: tuple[str, ...] = ()
+    """Pages that are public knowledge: published without a threshold, zeros included."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """policy.toml, valid."""
+
+    controller: Controller
+    versions: tuple[Version, ...]
+    """By effective date, oldest first."""
+    budget: Budget = field(default_factory=Budget)
+
+    def in_force(self, ts_ms: int) -> Version | None:
+        """The version in force at an instant; None before the first."""
+        current = None
+        for version in self.versions:
+            if version.effective_ms <= ts_ms:
+                current = version
+        return current
+
+    def version(self, version_id: str) -> Version | None:
+        """The version with this id."""
+        return next((version for version in self.versions if version.id == version_id), None)
+
+
+def load(path: str | Path) -> Policy:
+    """Read and check policy.toml.
+
+    Raises  PolicyError with every mistake, its line and its remedy
+    """
+    # Reading costs more code than knowing; a policy is read once per process.
+    from collector.policy_file import read  # noqa: PLC0415
+
+    source = Path(path)
+    try:
+        text = source.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise PolicyError([f"{source} does not exist: write one with `impersonal init`"]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise PolicyError([f"{source} cannot be read ({error}): make it a readable UTF-8 file"]) from None
+    policy, mistakes = read(text)
+    if policy is None:
+        raise PolicyError([f"{source}:{mistake}" for mistake in mistakes])
+    return policy

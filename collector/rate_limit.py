@@ -1,0 +1,29 @@
+"""A token bucket per client address, in memory only."""
+
+import time
+from collections import OrderedDict
+
+BURST = 60.0  # events at once
+PER_S = 10.0  # events a second after that
+CLIENTS = 4096
+
+
+class RateLimit:
+    """Allows each address BURST events, refilled at PER_S; unknown addresses share one bucket."""
+
+    def __init__(self, burst: float = BURST, per_s: float = PER_S, clients: int = CLIENTS) -> None:
+        self._burst = burst
+        self._per_s = per_s
+        self._clients = clients
+        self._buckets: OrderedDict[str | None, tuple[float, float]] = OrderedDict()
+
+    def allows(self, address: str | None) -> bool:
+        """Take one token of an address; the least recently seen address is forgotten first."""
+        now_s = time.monotonic()
+        tokens, seen_s = self._buckets.pop(address, (self._burst, now_s))
+        tokens = min(self._burst, tokens + (now_s - seen_s) * self._per_s)
+        allowed = tokens >= 1
+        self._buckets[address] = (tokens - allowed, now_s)
+        if len(self._buckets) > self._clients:
+            self._buckets.popitem(last=False)
+        return allowed

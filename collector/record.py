@@ -1,0 +1,214 @@
+"""The contract between collector and pipeline: which fields exist and how a record lies on disk.
+
+A record is one JSON object. On disk it is a frame of RFC 7464 (JSON text sequences) with a checksum:
+
+    0x1E  crc32 of the payload, 8 hex digits  0x20  payload (JSON)  0x0A
+
+JSON escapes control characters, so 0x1E occurs nowhere else and a reader finds the next record after
+any damage: a torn record costs that record only.
+"""
+
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Literal
+
+import msgspec
+
+from collector.errors import RecordError
+
+RECORD_VERSION = 1
+MAX_RECORD_BYTES = 8 * 1024  # the longest record the bounds in capture.py allow, doubled
+
+Clock = Callable[[], int]
+"""UTC milliseconds. Time enters by an argument of this type only, never from a request."""
+
+DAY_MS = 24 * 60 * 60 * 1000
+
+LEVELS: dict[str, tuple[str, ...]] = {
+    "cookie": ("none", "daily", "long-lived"),
+    "browser": ("none", "device", "family", "family+major"),
+    "time": ("hour", "minute", "second"),
+    "page": ("none", "route", "path"),
+    "ip": ("none", "country", "network"),
+}
+"""The categories of automatic data and their precision, coarse to fine. A level is its index."""
+
+TIME_STEP_MS: dict[str, int] = {"hour": 3_600_000, "minute": 60_000, "second": 1000}
+
+LOGS = "logs"
+"""logs/<UTC day>/<worker>-<n>.log: segments of frames, one writer per file."""
+STATUS = "status"
+"""status/<worker>.json: counters of each writing process; its .lock is held while the process lives."""
+KEYS = "keys"
+
+REASONS = ("torn", "checksum", "malformed", "version", "wrong_day")
+"""Why a frame is quarantined."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One captured field: recorded when a granted purpose reaches `level` in `category`."""
+
+    name: str
+    type: str
+    """SQL type of the private events' column."""
+    category: str
+    level: str
+    """The coarsest precision that includes the field."""
+    doc: str
+
+    @property
+    def rank(self) -> int:
+        """The level as its index in LEVELS."""
+        return LEVELS[self.category].index(self.level)
+
+
+FIELDS: tuple[Field, ...] = (
+    Field("visitor", "VARCHAR", "cookie", "daily", "Pseudonym: keyed hash of a daily salt or the id cookie."),
+    Field("cohort", "VARCHAR", "cookie", "long-lived", "ISO week in which the id cookie was granted."),
+    Field("device", "VARCHAR", "browser", "device", "Device class: mobile, tablet, desktop or other."),
+    Field("browser", "VARCHAR", "browser", "family", "Browser family, for example Firefox."),
+    Field("os", "VARCHAR", "browser", "family", "Operating system family, for example Android."),
+    Field("browser_major", "VARCHAR", "browser", "family+major", "Major version of the browser."),
+    Field("country", "VARCHAR", "ip", "country", "Country of the address, ISO 3166-1 alpha-2."),
+    Field("network", "VARCHAR", "ip", "network", "Address cut to /24 (IPv4) or /48 (IPv6)."),
+    Field("route", "VARCHAR", "page", "route", "Route template the site's framework matched."),
+    Field("path", "VARCHAR", "page", "path", "Page address without its query, secrets blanked."),
+    Field("referrer", "VARCHAR", "page", "route", "Host of the page that linked here; own hosts dropped."),
+    Field("utm_source", "VARCHAR", "page", "route", "Campaign source: utm_source, source or ref."),
+    Field("utm_medium", "VARCHAR", "page", "route", "Campaign medium: utm_medium."),
+    Field("utm_campaign", "VARCHAR", "page", "route", "Campaign name: utm_campaign."),
+    Field("name", "VARCHAR", "page", "route", "Name of a custom event, or outbound, or download."),
+    Field("props", "VARCHAR", "page", "route", "Properties of a custom event, a JSON object."),
+    Field("interactive", "BOOLEAN", "page", "route", "Whether a custom event counts as engagement."),
+    Field("engaged_ms", "BIGINT", "page", "route", "Milliseconds visible and focused since the last ping."),
+    Field("scroll", "BIGINT", "page", "route", "Deepest scroll position so far, per cent."),
+)
+
+Kind = Literal["view", "event", "ping", "consent"]
+
+
+class Record(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
+    """One line of the event log. Everything after `purposes` is a row of FIELDS or consent's own."""
+
+    v: int
+    kind: Kind
+    id: str
+    ts_ms: int
+    """UTC milliseconds, truncated to the finest time precision granted."""
+    policy: str
+    """The policy version in force at capture."""
+    consent: str | None = None
+    """The policy version the visitor's explicit choice was made under; None where none was made."""
+    purposes: tuple[str, ...] = ()
+    """The purposes granted, sorted."""
+    service: str | None = None
+
+    visitor: str | None = None
+    cohort: str | None = None
+    device: str | None = None
+    browser: str | None = None
+    os: str | None = None
+    browser_major: str | None = None
+    country: str | None = None
+    network: str | None = None
+    route: str | None = None
+    path: str | None = None
+    referrer: str | None = None
+    utm_source: str | None = None
+    utm_medium: str | None = None
+    utm_campaign: str | None = None
+    name: str | None = None
+    props: str | None = None
+    interactive: bool | None = None
+    engaged_ms: int | None = None
+    scroll: int | None = None
+
+    act: Literal["grant", "refuse", "withdraw"] | None = None
+    via: Literal["form", "fetch"] | None = None
+
+
+COLUMNS: tuple[tuple[str, str], ...] = (
+    ("kind", "VARCHAR"),
+    ("id", "VARCHAR"),
+    ("ts_ms", "BIGINT"),
+    ("policy", "VARCHAR"),
+    ("consent", "VARCHAR"),
+    ("purposes", "VARCHAR[]"),
+    ("service", "VARCHAR"),
+    *((field.name, field.type) for field in FIELDS),
+    ("act", "VARCHAR"),
+    ("via", "VARCHAR"),
+)
+"""Name and SQL type of every column of the private events, in order."""
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Record)
+_FRAME = re.compile(rb"\x1e[^\x1e]*")
+_EPOCH = date(1970, 1, 1).toordinal()
+_HEAD = 10  # 0x1E, 8 hex digits, space
+
+
+def encode(values: dict[str, Any]) -> bytes:
+    """Frame one record, given as its non-empty fields."""
+    payload = _encoder.encode(values)
+    return b"\x1e%08x %b\n" % (zlib.crc32(payload), payload)
+
+
+def decode(payload: bytes) -> Record:
+    """Read one payload.
+
+    Raises  RecordError("version") for a later format, RecordError("malformed") for anything else
+    """
+    try:
+        record = _decoder.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise RecordError("malformed") from None
+    if record.v != RECORD_VERSION:
+        raise RecordError("version")
+    return record
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A stretch of a segment: a verified payload, or why there is none."""
+
+    start: int
+    end: int
+    payload: bytes | None
+    reason: str = ""
+
+
+def frames(data: bytes) -> Iterator[Frame]:
+    """Cut a segment (or its rest) into frames; every byte belongs to exactly one.
+
+    A last frame without its newline comes back as "torn": it may still be being written.
+    """
+    first = data.find(b"\x1e")
+    if first != 0 and data:
+        first = len(data) if first < 0 else first
+        yield Frame(0, first, None, "torn")
+    for match in _FRAME.finditer(data, max(first, 0)):
+        yield _read_frame(match.group(), match.start(), match.end())
+
+
+def _read_frame(raw: bytes, start: int, end: int) -> Frame:
+    if not raw.endswith(b"\n") or raw[_HEAD - 1 : _HEAD] != b" ":
+        return Frame(start, end, None, "torn")
+    payload = raw[_HEAD:-1]
+    if raw[1 : _HEAD - 1] != b"%08x" % zlib.crc32(payload):
+        return Frame(start, end, None, "checksum")
+    return Frame(start, end, payload)
+
+
+def date_of(ts_ms: int) -> date:
+    """The UTC day of an instant."""
+    return date.fromordinal(_EPOCH + ts_ms // DAY_MS)
+
+
+def day_of(ts_ms: int) -> str:
+    """The UTC day of an instant, as 2026-11-24."""
+    return date_of(ts_ms).isoformat()

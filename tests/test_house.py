@@ -1,0 +1,96 @@
+"""The walls of the house: who may import whom, and what a web worker never loads."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("collector", "pipeline")
+
+PIPELINE_MAY_IMPORT = {"collector.policy", "collector.record", "collector.enrich", "collector.errors"}
+DEMO_MAY_IMPORT = {"collector", "collector.simulate"}
+ANSWERS_PEOPLE = ("query", "segments", "charts", "server")
+PRIVATE_STORE = ("ingest", "release", "ledger", "noise", "rights", "status", "access_log")
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {
+    module_name(path): ast.parse(path.read_text())
+    for package in PACKAGES
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
+
+
+def imports(module: str) -> Iterator[str]:
+    """Every module of the two packages that a module imports, wherever in it the import stands."""
+    for node in ast.walk(MODULES[module]):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} imports relatively: spell the package out"
+            names = [f"{node.module}.{alias.name}" for alias in node.names] + [str(node.module)]
+        else:
+            continue
+        known = [name for name in names if name in MODULES]
+        yield from (name for name in known if name not in PACKAGES or known == [name])
+
+
+def test_the_walk_sees_the_house() -> None:
+    """The walk below finds imports at all: the record is read by ingest."""
+    assert "collector.record" in set(imports("pipeline.ingest"))
+
+
+def test_the_collector_never_imports_the_pipeline() -> None:
+    """Wall 1: nothing of the pipeline is reachable from a web worker."""
+    for module in MODULES:
+        if module.startswith("collector"):
+            assert not [name for name in imports(module) if name.startswith("pipeline")], module
+
+
+def test_the_pipeline_reads_the_contract_only() -> None:
+    """Wall 1, other side: of the collector the pipeline imports policy, record, enrich and errors."""
+    for module in MODULES:
+        if module.startswith("pipeline"):
+            allowed = PIPELINE_MAY_IMPORT | (DEMO_MAY_IMPORT if module.startswith("pipeline.demo") else set())
+            foreign = {name for name in imports(module) if name.startswith("collector")}
+            assert foreign <= allowed, module
+
+
+def test_what_answers_people_reads_published_files_only() -> None:
+    """Wall 2: query and its like reach neither the private store nor the ledger, by any path."""
+    for module in MODULES:
+        if module.split(".")[1:2] and module.split(".")[1] in ANSWERS_PEOPLE:
+            reached, todo = set[str](), [module]
+            while todo:
+                for name in imports(todo.pop()):
+                    if name not in reached:
+                        reached.add(name)
+                        todo.append(name)
+            assert not {name for name in reached if name.split(".")[-1] in PRIVATE_STORE}, module
+
+
+def test_there_is_one_door_to_publishing() -> None:
+    """Only release draws noise for, charges and publishes a statistic."""
+    for inner in ("pipeline.noise", "pipeline.publish"):
+        importers = {module for module in MODULES if inner in set(imports(module))}
+        assert importers == {"pipeline.release"}, inner
+
+
+def test_no_import_runs_in_a_circle() -> None:
+    """The modules can be put in an order in which each needs only earlier ones."""
+    TopologicalSorter({module: set(imports(module)) for module in MODULES}).prepare()
+
+
+def test_a_web_worker_loads_no_analytics() -> None:
+    """`import collector` pulls in none of duckdb, pandas, numpy, opendp, nor geoip2's HTTP clients."""
+    heavy = ("duckdb", "pandas", "numpy", "opendp", "geoip2", "aiohttp", "requests", "click", "rich")
+    code = f"import sys, collector; print([name for name in {heavy!r} if name in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "[]"
