@@ -4,8 +4,8 @@ A record is one JSON object. On disk it is a frame of RFC 7464 (JSON text sequen
 
     0x1E  crc32 of the payload, 8 hex digits  0x20  payload (JSON)  0x0A
 
-JSON escapes control characters, so 0x1E occurs nowhere else and a reader finds the next record after
-any damage: a torn record costs that record only.
+JSON escapes control characters, so 0x1E and 0x0A occur nowhere else and a reader finds the next record
+after any damage: a torn record costs that record only.
 """
 
 import re
@@ -147,7 +147,7 @@ COLUMNS: tuple[tuple[str, str], ...] = (
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Record)
-_FRAME = re.compile(rb"\x1e[^\x1e]*")
+_FRAME = re.compile(rb"\x1e[^\x1e\n]*\n?|[^\x1e]+")
 _EPOCH = date(1970, 1, 1).toordinal()
 _HEAD = 10  # 0x1E, 8 hex digits, space
 
@@ -187,16 +187,12 @@ def frames(data: bytes) -> Iterator[Frame]:
 
     A last frame without its newline comes back as "torn": it may still be being written.
     """
-    first = data.find(b"\x1e")
-    if first != 0 and data:
-        first = len(data) if first < 0 else first
-        yield Frame(0, first, None, "torn")
-    for match in _FRAME.finditer(data, max(first, 0)):
+    for match in _FRAME.finditer(data):
         yield _read_frame(match.group(), match.start(), match.end())
 
 
 def _read_frame(raw: bytes, start: int, end: int) -> Frame:
-    if not raw.endswith(b"\n") or raw[_HEAD - 1 : _HEAD] != b" ":
+    if raw[:1] != b"\x1e" or raw[-1:] != b"\n" or raw[_HEAD - 1 : _HEAD] != b" ":
         return Frame(start, end, None, "torn")
     payload = raw[_HEAD:-1]
     if raw[1 : _HEAD - 1] != b"%08x" % zlib.crc32(payload):
