@@ -1,0 +1,22 @@
+"""First-party collection that asks first: mount `Collector`, and the published policy is what happens.
+
+policy → consent → capture → writer [enrich → record → sink]
+"""
+
+from collector.errors import ConfigurationError, ImpersonalError, PolicyError
+from collector.middleware import Collector, granted
+from collector.policy import Policy, load
+from collector.sinks import LocalFiles, MemorySink, Sink
+
+__all__ = [
+    "Collector",
+    "ConfigurationError",
+    "ImpersonalError",
+    "LocalFiles",
+    "MemorySink",
+    "Policy",
+    "PolicyError",
+    "Sink",
+    "granted",
+    "load",
+]

@@ -5,7 +5,6 @@ the version it was made under named, and nothing that a later version added.
 """
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
@@ -161,6 +160,9 @@ class Decider:
         return decision
 
 
-def signals(gpc: Iterable[bytes], dnt: bytes | None) -> tuple[bool, bool]:
-    """Whether Sec-GPC and DNT opt out. GPC counts when any of its headers is exactly 1 (W3C, §3)."""
-    return any(value == b"1" for value in gpc), dnt == b"1"
+def signals(gpc: bytes | None, dnt: bytes | None) -> tuple[bool, bool]:
+    """Whether Sec-GPC and DNT opt out.
+
+    Takes  the values of each header, one a line: GPC counts when any of them is exactly 1 (W3C, GPC §3.2)
+    """
+    return gpc is not None and b"1" in gpc.split(b"\n"), dnt is not None and b"1" in dnt.split(b"\n")

@@ -103,9 +103,9 @@ class LocalFiles:
             except OSError as error:
                 self._unsynced = error
                 self._abandon()
-        error, self._unsynced = self._unsynced, None
-        if error is not None:
-            raise error
+        failed, self._unsynced = self._unsynced, None
+        if failed is not None:
+            raise failed
 
     def close(self) -> None:
         """Seal the open segment."""

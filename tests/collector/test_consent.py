@@ -82,7 +82,8 @@ def test_a_version_not_yet_in_force_allows_nothing() -> None:
 )
 def test_gpc_counts_only_as_exactly_1(values: list[bytes], expected: bool) -> None:
     """Sec-GPC as the W3C specifies it; of several headers any exact 1 counts."""
-    assert signals(values, None) == (expected, False)
+    line = b"\n".join(values) if values else None
+    assert signals(line, None) == (expected, False)
 
 
 def test_a_refusal_is_remembered_six_months_and_a_grant_thirteen() -> None:

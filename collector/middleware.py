@@ -1,0 +1,170 @@
+"""`Collector`: the ASGI middleware a site mounts, and `granted`: what its visitor allows."""
+
+import time
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+from starlette.requests import Request
+from starlette.responses import Response
+
+from collector import capture
+from collector.consent import Reason
+from collector.enrich import Enricher
+from collector.errors import ConfigurationError
+from collector.identity import Pseudonyms
+from collector.observation import MAX_AGENT_BYTES, Assembler, Tools
+from collector.observer import Observer
+from collector.policy import Policy, load
+from collector.privacy import Routes
+from collector.record import Clock
+from collector.sinks import LocalFiles, Sink
+from collector.writer import Writer
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+SCOPE_KEY = "impersonal"
+
+
+def now_ms() -> int:
+    """The system's clock."""
+    return time.time_ns() // 1_000_000
+
+
+class Collector:
+    """Pure ASGI middleware that records what the policy and the visitor allow, and nothing else.
+
+        app.add_middleware(Collector, policy="policy.toml", data="data/")
+
+    Every message passes through as it came: the host's responses are not read, buffered or changed, and no
+    fault of the collector reaches them.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        policy: str | Path | Policy = "policy.toml",
+        data: str | Path = "data",
+        path: str = "/_impersonal",
+        trusted_proxies: Iterable[str] = (),
+        mmdb: str | Path | None = None,
+        sink: Sink | None = None,
+        clock: Clock = now_ms,
+    ) -> None:
+        """Mount the collector.
+
+        Takes   app: the ASGI application to observe
+                policy: policy.toml, or a Policy
+                data: the site's data directory; made on first use, 0700
+                path: where the script, its events and consent live, on the site's own host
+                trusted_proxies: addresses or networks whose X-Forwarded-For is believed
+                mmdb: a GeoLite2, GeoIP2 or DB-IP database; without one, the embedded country table
+                sink: where records go instead of data/logs, for example MemorySink in a test
+                clock: UTC milliseconds
+        Raises  PolicyError, ConfigurationError
+        """
+        if not path.startswith("/") or path.endswith("/"):
+            raise ConfigurationError(f'path is "{path}": start it with a slash and end it without one')
+        self.app = app
+        self._path = path
+        self._clock = clock
+        directory = Path(data)
+        self.policy = policy if isinstance(policy, Policy) else load(policy)
+        trusted = capture.Trusted(trusted_proxies)
+        enricher = Enricher(Path(mmdb) if mmdb else None)
+        self._observer = Observer(self.policy, trusted, clock)
+        self.writer = Writer(
+            lambda: Assembler(Tools(Pseudonyms(directory), enricher, trusted, self._observer.own_hosts)),
+            (lambda _: sink) if sink is not None else partial(LocalFiles, directory),
+            clock,
+            directory if sink is None else None,
+        )
+        self._routes = Routes(self._observer, self.writer)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the collector's own routes; watch the host's page views; pass everything on."""
+        kind = scope["type"]
+        if kind == "lifespan":
+            await self._lifespan(scope, receive, send)
+            return
+        # The host asks granted(scope) in its handlers, so the scope itself carries the way to the answer.
+        scope[SCOPE_KEY] = self._observer
+        if kind != "http":
+            await self.app(scope, receive, send)
+            return
+        path, root_path = scope["path"], scope.get("root_path", "")
+        if self._path in path and path.removeprefix(root_path).startswith(self._path + "/"):
+            await self._own(scope, receive, send, path.removeprefix(root_path).removeprefix(self._path))
+            return
+        if scope["method"] != "GET":
+            await self.app(scope, receive, send)
+            return
+
+        async def watch(message: Message) -> None:
+            await send(message)
+            if message["type"] == "http.response.start":
+                self._view(scope, root_path, message)
+
+        await self.app(scope, receive, watch)
+
+    def _view(self, scope: Scope, root_path: str, start: Message) -> None:
+        """Record a page view, if the response is one and the visitor allows anything of it."""
+        try:
+            status, headers = start["status"], start.get("headers", ())
+            head = capture.picked(scope["headers"])
+            if not capture.is_page_view("GET", status, headers, head, scope["path"]) or capture.is_prefetch(
+                head
+            ):
+                return
+            ts_ms = self._clock()
+            decision = self._observer.decide(head, ts_ms)
+            self.writer.decisions[decision.reason] += 1
+            if decision.fields:
+                seen = self._observer.page_view(scope, root_path, head, decision, ts_ms)
+                self.writer.put(seen)
+            elif decision.reason is Reason.DEFAULT:
+                self.writer.glance(head.get(b"user-agent", b"")[:MAX_AGENT_BYTES])
+        except Exception as error:  # the host's response must not know
+            self.writer.failed(error)
+
+    async def _own(self, scope: Scope, receive: Receive, send: Send, route: str) -> None:
+        try:
+            response = await self._routes.answer(Request(scope, receive), route)
+        except Exception as error:
+            self.writer.failed(error)
+            response = Response(status_code=503)
+        await response(scope, receive, send)
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Warm up before the first request and flush after the last; the messages pass untouched."""
+
+        async def warm_then_receive() -> Message:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await self.writer.warmed()
+            return message
+
+        async def flush_then_send(message: Message) -> None:
+            if message["type"] == "lifespan.shutdown.complete":
+                await anyio.to_thread.run_sync(self.writer.stop)
+            await send(message)
+
+        await self.app(scope, warm_then_receive, flush_then_send)
+
+
+def granted(scope: Scope) -> frozenset[str]:
+    """The purposes that hold for the visitor of a request: granted, not refusable, or on by default.
+
+    Raises  ConfigurationError where no Collector is mounted around the app
+    """
+    observer = scope.get(SCOPE_KEY)
+    if observer is None:
+        raise ConfigurationError("granted() needs the Collector middleware around the app: add it")
+    return frozenset(observer.decide(capture.picked(scope["headers"]), observer.clock()).granted)

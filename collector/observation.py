@@ -1,0 +1,259 @@
+"""What was observed of one request, and how each row of FIELDS is read from it.
+
+An observation holds raw values (address, agent, cookie id) and lives in memory only: from the event loop,
+through the writer's queue, until the writer thread has built the record. What the record holds is chosen
+by the decision alone: a field that is not granted is never read.
+"""
+
+import secrets
+from collections.abc import Callable
+from functools import lru_cache
+from hashlib import md5
+from itertools import count
+from typing import Any
+
+import msgspec
+
+from collector import capture, page
+from collector.consent import Decision
+from collector.enrich import Enricher
+from collector.identity import Pseudonyms, VisitorId, mode, read_id
+from collector.policy import Service
+from collector.record import FIELDS, LEVELS, RECORD_VERSION, TIME_STEP_MS, Field, date_of, day_of, encode
+
+MAX_AGENT_BYTES = 512
+MAX_FORWARDED_BYTES = 1024  # the right end is kept: what the site's own proxies appended
+MAX_URL_BYTES = 2048
+
+CAMPAIGN_PARAMETERS = frozenset(("utm_source", "utm_medium", "utm_campaign", "source", "ref"))
+"""The allow-list of query parameters; the rest of a query string is never looked at."""
+
+
+class Observation(msgspec.Struct, kw_only=True, gc=False):
+    """One request or beacon, raw, each value cut to its bound."""
+
+    kind: str
+    ts_ms: int
+    decision: Decision
+    id_cookie: bytes | None = None
+    client: Any = None
+    """scope["client"]: the peer."""
+    forwarded: bytes = b""
+    agent: bytes = b""
+    host: bytes = b""
+    raw_path: bytes | None = None
+    path: str = ""
+    root_path: str = ""
+    routed: page.Routed | None = None
+    query: bytes = b""
+    referer: bytes = b""
+    view: str = ""
+    """The page view's id as the browser script made it; empty for views the server counted."""
+    name: str | None = None
+    props: str | None = None
+    interactive: bool | None = None
+    engaged_ms: int | None = None
+    scroll: int | None = None
+    act: str | None = None
+    via: str | None = None
+
+
+class Dropped(Exception):  # noqa: N818 - a drop is a value with a closed reason, not an error
+    """An observation that becomes no record; `reason` is counted, nothing else is kept."""
+
+    def __init__(self, reason: str, bot: str = "") -> None:
+        self.reason = reason
+        self.bot = bot
+        super().__init__(reason)
+
+
+class Tools:
+    """What readers need beside the observation, with what was read before. Belongs to one writer thread.
+
+    The caches hold raw values, in memory only and bounded.
+    """
+
+    def __init__(
+        self, pseudonyms: Pseudonyms, enricher: Enricher, trusted: capture.Trusted, own_hosts: frozenset[str]
+    ) -> None:
+        self.pseudonyms = pseudonyms
+        self.enricher = enricher
+        self._trusted = trusted
+        self._own_hosts = own_hosts
+        remember = lru_cache(maxsize=2048)
+        self._page_path = remember(page.page_path)
+        self._campaign = remember(capture.campaign)
+        self._referrer_host = remember(capture.referrer_host)
+        self._client_address = remember(self._read_address)
+
+    def address(self, seen: Observation) -> str | None:
+        """The client's address, None where it is unknown."""
+        return self._client_address(seen.client[0] if seen.client else None, seen.forwarded)
+
+    def _read_address(self, peer: str | None, forwarded: bytes) -> str | None:
+        return capture.client_address((peer,), {self._trusted.header: forwarded}, self._trusted)
+
+    def path(self, seen: Observation) -> str:
+        """The canonical page address."""
+        return self._page_path(seen.raw_path, seen.path, seen.root_path)
+
+    def campaign(self, seen: Observation) -> capture.Campaign:
+        """The campaign that the query string names."""
+        return self._campaign(seen.query, CAMPAIGN_PARAMETERS)
+
+    def referrer(self, seen: Observation) -> str | None:
+        """The host of another site that linked here."""
+        return self._referrer_host(seen.referer, self._own_hosts, seen.host) if seen.referer else None
+
+    def mode(self, seen: Observation) -> str:
+        """The cookie level the visitor is known under; a consent is given under the id it is about."""
+        return "long-lived" if seen.kind == "consent" else mode(seen.decision, date_of(seen.ts_ms))
+
+    def visitor_id(self, seen: Observation) -> VisitorId | None:
+        """The visitor's id, where the long-lived one may be read."""
+        return read_id(seen.id_cookie, date_of(seen.ts_ms)) if self.mode(seen) == "long-lived" else None
+
+
+Reader = Callable[[Observation, Tools], Any]
+
+
+def _visitor(seen: Observation, tools: Tools) -> str | None:
+    if visitor_id := tools.visitor_id(seen):
+        return tools.pseudonyms.of_id(visitor_id.bits)
+    if tools.mode(seen) == "daily" and (address := tools.address(seen)):
+        return tools.pseudonyms.of_day(seen.ts_ms, address, seen.agent)
+    return None
+
+
+def _cohort(seen: Observation, tools: Tools) -> str | None:
+    visitor_id = tools.visitor_id(seen)
+    return visitor_id.cohort if visitor_id else None
+
+
+def _campaign(part: str) -> Reader:
+    return lambda seen, tools: getattr(tools.campaign(seen), part)
+
+
+def _agent(part: str) -> Reader:
+    return lambda seen, tools: getattr(tools.enricher.agent(seen.agent), part)
+
+
+def _from_address(part: str) -> Reader:
+    def read(seen: Observation, tools: Tools) -> str | None:
+        address = tools.address(seen)
+        return getattr(tools.enricher, part)(address) if address else None
+
+    return read
+
+
+def _as_seen(part: str) -> Reader:
+    return lambda seen, _: getattr(seen, part)
+
+
+READERS: dict[str, Reader] = {
+    "visitor": _visitor,
+    "cohort": _cohort,
+    "device": _agent("device"),
+    "browser": _agent("browser"),
+    "os": _agent("os"),
+    "browser_major": _agent("browser_major"),
+    "country": _from_address("country"),
+    "network": _from_address("network"),
+    "route": lambda seen, _: page.route_template(seen.routed, seen.path, seen.root_path),
+    "path": lambda seen, tools: tools.path(seen),
+    "referrer": lambda seen, tools: tools.referrer(seen),
+    "utm_source": _campaign("source"),
+    "utm_medium": _campaign("medium"),
+    "utm_campaign": _campaign("campaign"),
+    "name": _as_seen("name"),
+    "props": _as_seen("props"),
+    "interactive": _as_seen("interactive"),
+    "engaged_ms": _as_seen("engaged_ms"),
+    "scroll": _as_seen("scroll"),
+}
+"""One reader a row of FIELDS."""
+
+
+def _fields(seen: Observation) -> tuple[Field, ...]:
+    """The rows to read: what the decision grants; of a consent, who gave it and nothing else."""
+    return CONSENT_FIELDS if seen.kind == "consent" else seen.decision.fields
+
+
+def _time_level(seen: Observation) -> str:
+    """A consent with a name to it is proof and needs its second; a refusal needs only its hour."""
+    if seen.kind == "consent":
+        return "second" if seen.id_cookie else "hour"
+    return LEVELS["time"][seen.decision.levels["time"]]
+
+
+CONSENT_FIELDS = tuple(field for field in FIELDS if field.category == "cookie")
+
+
+class Assembler:
+    """Turns observations into frames; keeps the numbering of one process's records."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._prefix = secrets.token_hex(8)
+        self._numbers = count()
+
+    def warm(self) -> None:
+        """Build the resolvers before the first record needs them."""
+        self._tools.enricher.warm()
+
+    def maintain(self, now_ms: int) -> None:
+        """Destroy the salts of past days."""
+        self._tools.pseudonyms.forget_past_days(now_ms)
+
+    def bot(self, agent: bytes) -> str | None:
+        """The category of bot an agent names; None for a person's browser."""
+        return self._tools.enricher.agent(agent).bot
+
+    def frame(self, seen: Observation) -> tuple[str, bytes]:
+        """The UTC day and the frame of one observation.
+
+        Raises  Dropped for a bot; a consent is recorded whatever gave it
+        """
+        if seen.kind != "consent" and (bot := self.bot(seen.agent)):
+            raise Dropped("bot", bot)
+        values = self._values(seen)
+        return day_of(seen.ts_ms), encode(values)
+
+    def _values(self, seen: Observation) -> dict[str, Any]:
+        decision = seen.decision
+        version = decision.version
+        assert version is not None  # noqa: S101 - without a version nothing is observed
+        step_ms = TIME_STEP_MS[_time_level(seen)]
+        values: dict[str, Any] = {
+            "v": RECORD_VERSION,
+            "kind": seen.kind,
+            "id": "",
+            "ts_ms": seen.ts_ms - seen.ts_ms % step_ms,
+            "policy": version.id,
+            "purposes": decision.granted,
+        }
+        if decision.consented is not None:
+            values["consent"] = decision.consented.id
+        service = version.service_at(self._tools.path(seen)) if version.services else None
+        if service is not None:
+            values["service"] = service.name
+        self._read_fields(seen, service, values)
+        for key in ("act", "via"):
+            if (value := getattr(seen, key)) is not None:
+                values[key] = value
+        values["id"] = self._id(seen, values.get("visitor", ""))
+        return values
+
+    def _read_fields(self, seen: Observation, service: Service | None, values: dict[str, Any]) -> None:
+        for field in _fields(seen):
+            if service is not None and field.name not in service.fields:
+                continue
+            value = READERS[field.name](seen, self._tools)
+            if value is not None:
+                values[field.name] = value
+
+    def _id(self, seen: Observation, visitor: str) -> str:
+        """Unique per record; the same again for a view that a browser reports twice."""
+        if seen.kind == "view" and seen.view:
+            return md5(f"{visitor}|{seen.view}".encode(), usedforsecurity=False).hexdigest()
+        return f"{self._prefix}{next(self._numbers):012x}"

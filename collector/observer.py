@@ -1,0 +1,94 @@
+"""From an ASGI scope to a decision and an observation, on the event loop: cheap, and without a word kept."""
+
+import re
+from typing import Any
+
+from collector import capture, consent, identity, page
+from collector.capture import Headers
+from collector.consent import Decider, Decision
+from collector.identity import VisitorId, read_id
+from collector.observation import MAX_AGENT_BYTES, MAX_FORWARDED_BYTES, MAX_URL_BYTES, Observation
+from collector.policy import Policy
+from collector.record import Clock, date_of
+
+Scope = Any
+"""An ASGI connection scope, as the server made it."""
+
+
+def _cookie_pattern(name: str) -> re.Pattern[bytes]:
+    return re.compile(rb"(?:^|;)[ \t]*" + name.encode() + rb"=([^;]*)")
+
+
+_CONSENT = _cookie_pattern(consent.COOKIE)
+_ID = _cookie_pattern(identity.COOKIE)
+
+
+class Observer:
+    """Reads requests for one site."""
+
+    def __init__(self, policy: Policy, trusted: capture.Trusted, clock: Clock) -> None:
+        self.clock = clock
+        self.own_hosts = frozenset(policy.controller.hosts)
+        self._trusted = trusted
+        self._decider = Decider(policy)
+
+    def decide(self, head: Headers, ts_ms: int) -> Decision:
+        """Which purposes hold for a request, given its `picked` headers."""
+        gpc, dnt = consent.signals(head.get(b"sec-gpc"), head.get(b"dnt"))
+        return self._decider(ts_ms, _cookie(_CONSENT, head), gpc, dnt)
+
+    def visitor_id(self, head: Headers, ts_ms: int) -> VisitorId | None:
+        """The id a request's cookie holds."""
+        return read_id(_cookie(_ID, head), date_of(ts_ms))
+
+    def address(self, scope: Scope, head: Headers) -> str | None:
+        """The client's address; None where it is unknown."""
+        return capture.client_address(scope.get("client"), head, self._trusted)
+
+    def page_view(
+        self, scope: Scope, root_path: str, head: Headers, decision: Decision, ts_ms: int
+    ) -> Observation:
+        """A page that the site just answered with; `root_path` as it was before the site's own mounts."""
+        raw_path = scope.get("raw_path")
+        return Observation(
+            kind="view",
+            ts_ms=ts_ms,
+            decision=decision,
+            id_cookie=_cookie(_ID, head),
+            client=scope.get("client"),
+            forwarded=head.get(self._trusted.header, b"")[-MAX_FORWARDED_BYTES:],
+            agent=head.get(b"user-agent", b"")[:MAX_AGENT_BYTES],
+            host=head.get(b"host", b"")[:MAX_URL_BYTES],
+            raw_path=raw_path and raw_path[: MAX_URL_BYTES + 1],
+            path=scope["path"][:MAX_URL_BYTES],
+            root_path=root_path,
+            routed=page.routed(scope),
+            query=scope.get("query_string", b"")[:MAX_URL_BYTES],
+            referer=head.get(b"referer", b"")[:MAX_URL_BYTES],
+        )
+
+    def reported(
+        self, scope: Scope, head: Headers, decision: Decision, kind: str, shown: str, referrer: str = ""
+    ) -> Observation:
+        """What a browser reports about one of its pages; `shown` is its path and query, in its own words."""
+        path, _, query = shown.partition("?")
+        return Observation(
+            kind=kind,
+            ts_ms=self.clock(),
+            decision=decision,
+            id_cookie=_cookie(_ID, head),
+            client=scope.get("client"),
+            forwarded=head.get(self._trusted.header, b"")[-MAX_FORWARDED_BYTES:],
+            agent=head.get(b"user-agent", b"")[:MAX_AGENT_BYTES],
+            host=head.get(b"host", b"")[:MAX_URL_BYTES],
+            raw_path=path.encode(errors="replace")[: MAX_URL_BYTES + 1],
+            path=path,
+            query=query.encode(errors="replace")[:MAX_URL_BYTES],
+            referer=referrer.encode(errors="replace")[:MAX_URL_BYTES],
+        )
+
+
+def _cookie(pattern: re.Pattern[bytes], head: Headers) -> bytes | None:
+    header = head.get(b"cookie")
+    match = pattern.search(header) if header else None
+    return match[1] if match else None

@@ -1,0 +1,336 @@
+"""The collector's own routes, under one first-party path: the script, its events, and consent.
+
+GET  beacon.js   the browser script
+POST event       what the script reports; always 204, whatever was decided
+GET  consent     what holds for this browser, and whether it is still to be asked
+POST consent     grant, refuse or withdraw, by form or fetch; durable before the answer
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import date
+from hashlib import sha256
+from typing import Literal
+from urllib.parse import parse_qs, urlsplit
+
+import anyio
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from collector import browser, consent, identity
+from collector.capture import Headers, picked
+from collector.consent import Choice, Decision
+from collector.observation import Observation
+from collector.observer import Observer
+from collector.policy import Version
+from collector.rate_limit import RateLimit
+from collector.record import LEVELS, date_of
+from collector.writer import Writer
+
+MAX_BODY_BYTES = 4096
+BODY_S = 5.0  # a body that takes longer is not waited for
+DAY_S = 24 * 60 * 60
+
+NO_STORE = {"cache-control": "no-store"}
+_BEACON_ETAG = f'"{sha256(browser.BEACON).hexdigest()[:16]}"'
+
+
+class Beacon(msgspec.Struct, frozen=True):
+    """What beacon.js posts. Everything in it is the visitor's word."""
+
+    k: Literal["view", "event", "ping", "outbound", "download"]
+    u: str
+    """Path and query of the page."""
+    w: str = ""
+    """Id of the page view, 32 hex digits."""
+    r: str = ""
+    n: str = ""
+    p: dict[str, str | int | float | bool | None] = {}
+    i: bool = True
+    e: int = 0
+    s: int = 0
+    t: str = ""
+
+
+class ConsentForm(msgspec.Struct, frozen=True):
+    """What a form or a fetch posts to `consent`."""
+
+    act: Literal["grant", "refuse", "withdraw"]
+    purposes: list[str] = []
+    """grant: exactly these hold from now on, all where the list is empty; withdraw: these end, or all."""
+    w: str = ""
+    u: str = ""
+    r: str = ""
+    back: str = ""
+    """Where a form leads afterwards: a path of this site."""
+
+
+_beacon = msgspec.json.Decoder(Beacon)
+_consent_json = msgspec.json.Decoder(ConsentForm)
+
+
+class Routes:
+    """Answers the requests under the collector's path."""
+
+    def __init__(self, observer: Observer, writer: Writer) -> None:
+        self._observer = observer
+        self._writer = writer
+        self._limits = RateLimit()
+        self._routes: dict[tuple[str, str], Callable[[Request], Awaitable[Response]]] = {
+            ("GET", "/beacon.js"): self._script,
+            ("POST", "/event"): self._event,
+            ("GET", "/consent"): self._state,
+            ("POST", "/consent"): self._consent,
+        }
+
+    async def answer(self, request: Request, route: str) -> Response:
+        """The response to one request; `route` is its path below the collector's own."""
+        method = "GET" if request.method == "HEAD" else request.method
+        handler = self._routes.get((method, route))
+        if handler is None:
+            known = [name for name, path in self._routes if path == route]
+            return Response(
+                status_code=405 if known else 404, headers={"allow": ", ".join(known)} if known else {}
+            )
+        return await handler(request)
+
+    async def _script(self, request: Request) -> Response:
+        headers = {"cache-control": "public, max-age=86400", "etag": _BEACON_ETAG}
+        if request.headers.get("if-none-match") == _BEACON_ETAG:
+            return Response(status_code=304, headers=headers)
+        return Response(browser.BEACON, media_type="text/javascript", headers=headers)
+
+    # ---- events ---------------------------------------------------------------------------------------
+
+    async def _event(self, request: Request) -> Response:
+        reason = await self._take_event(request)
+        if reason:
+            self._writer.refuse(reason)
+        return Response(status_code=204, headers=NO_STORE)
+
+    async def _take_event(self, request: Request) -> str:
+        """Queue what a beacon reports; the reason where it is dropped before that."""
+        if not self._same_origin(request):
+            return "cross_origin"
+        head = picked(request.scope["headers"])
+        if not self._limits.allows(self._observer.address(request.scope, head)):
+            return "rate"
+        body = await _body(request)
+        if body is None:
+            return "body"
+        try:
+            beacon = _beacon.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return "malformed"
+        decision = self._observer.decide(head, self._observer.clock())
+        if decision.fields:
+            self._writer.put(self._observed(request, head, decision, beacon))
+        return ""
+
+    def _observed(self, request: Request, head: Headers, decision: Decision, beacon: Beacon) -> Observation:
+        seen = self._observer.reported(request.scope, head, decision, _kind(beacon), beacon.u, beacon.r)
+        seen.view = beacon.w if _is_view_id(beacon.w) else ""
+        if seen.kind == "ping":
+            seen.engaged_ms = min(max(beacon.e, 0), DAY_S * 1000)
+            seen.scroll = min(max(beacon.s, 0), 100)
+        elif seen.kind == "event":
+            seen.name = (beacon.n or beacon.k)[:64]
+            seen.interactive = beacon.i
+            seen.props = _properties({"target": beacon.t} if beacon.t else beacon.p)
+        return seen
+
+    # ---- consent --------------------------------------------------------------------------------------
+
+    async def _state(self, request: Request) -> Response:
+        decision = self._observer.decide(picked(request.scope["headers"]), self._observer.clock())
+        return JSONResponse(_state(decision), headers=NO_STORE)
+
+    async def _consent(self, request: Request) -> Response:
+        if not self._same_origin(request):
+            return _refusal(403, "this request came from another site: choose on the site's own page")
+        body = await _body(request)
+        form = _read_form(request, body) if body is not None else None
+        if form is None:
+            return _refusal(400, "send act=grant, refuse or withdraw, and the purposes it is about")
+        head = picked(request.scope["headers"])
+        before = self._observer.decide(head, self._observer.clock())
+        if before.version is None:
+            return _refusal(409, "no version of the policy is in force yet: nothing is collected")
+        unknown = set(form.purposes) - consent.refusable(before.version)
+        if unknown:
+            return _refusal(
+                400, "a purpose is not one of " + ", ".join(sorted(consent.refusable(before.version)))
+            )
+        return await self._choose(request, head, form, before, before.version)
+
+    async def _choose(
+        self, request: Request, head: Headers, form: ConsentForm, before: Decision, version: Version
+    ) -> Response:
+        now_ms = self._observer.clock()
+        today = date_of(now_ms)
+        choice = _choice(form, before, version, today)
+        after = Decision(version, _granted(version, choice), consent.Reason.CHOICE, choice, version)
+        held = self._observer.visitor_id(head, now_ms)
+        wanted = LEVELS["cookie"][after.levels["cookie"]] == "long-lived"
+        visitor = (held or identity.new_id(today)) if wanted else held
+        via = "fetch" if _is_json(request) else "form"
+        page = form.u or _referer_page(request)
+
+        record = self._observer.reported(request.scope, head, after, "consent", page)
+        record.id_cookie = visitor.cookie().encode() if visitor else None
+        record.act, record.via = form.act, via
+        if not await self._writer.durable(record):
+            return _refusal(503, "your choice could not be stored and nothing has changed: please try again")
+        if page and after.fields and not before.fields:
+            self._report_granting_view(request, head, after, record.id_cookie, page, form)
+
+        response = _answer(after, via, form.back or page)
+        _set_cookie(response, consent.COOKIE, choice.cookie(), choice.lifetime_days)
+        if wanted and visitor and held is None:
+            _set_cookie(response, identity.COOKIE, visitor.cookie(), consent.GRANT_DAYS)
+        elif not wanted and identity.COOKIE in request.cookies:
+            _set_cookie(response, identity.COOKIE, "", 0)
+        return response
+
+    def _report_granting_view(
+        self,
+        request: Request,
+        head: Headers,
+        after: Decision,
+        id_cookie: bytes | None,
+        page: str,
+        form: ConsentForm,
+    ) -> None:
+        """The page on which consent was given was shown before it could be counted: count it now, once.
+
+        Where some purpose already held, the server has counted it.
+        """
+        view = self._observer.reported(request.scope, head, after, "view", page, form.r)
+        view.id_cookie = id_cookie
+        view.view = form.w if _is_view_id(form.w) else ""
+        self._writer.put(view)
+
+    def _same_origin(self, request: Request) -> bool:
+        """Whether the browser says that a page of this site sent the request (Fetch Metadata, or Origin)."""
+        site = request.headers.get("sec-fetch-site")
+        if site is not None:
+            return site == "same-origin"
+        source = request.headers.get("origin") or request.headers.get("referer") or ""
+        host = _host(source)
+        return host is not None and (host == request.headers.get("host") or host in self._observer.own_hosts)
+
+
+def _granted(version: Version, choice: Choice) -> tuple[str, ...]:
+    required = set(version.purposes) - consent.refusable(version)
+    return tuple(sorted(choice.granted | required))
+
+
+def _choice(form: ConsentForm, before: Decision, version: Version, today: date) -> Choice:
+    refusable = consent.refusable(version)
+    named = frozenset(form.purposes) or refusable
+    granted: frozenset[str] = frozenset()
+    if form.act == "grant":
+        granted = named
+    elif form.act == "withdraw":
+        granted = (frozenset(before.granted) & refusable) - named
+    return Choice(version.id, today, granted, identity.began(before, today))
+
+
+def _state(decision: Decision) -> dict[str, object]:
+    return {
+        "ask": decision.ask,
+        "granted": decision.granted,
+        "reason": decision.reason,
+        "policy": decision.version.id if decision.version else None,
+    }
+
+
+def _answer(decision: Decision, via: str, back: str) -> Response:
+    if via == "fetch":
+        return JSONResponse(_state(decision), headers=NO_STORE)
+    return RedirectResponse(_local_path(back), status_code=303, headers=NO_STORE)
+
+
+def _refusal(status: int, remedy: str) -> Response:
+    return JSONResponse({"error": remedy}, status_code=status, headers=NO_STORE)
+
+
+def _set_cookie(response: Response, name: str, value: str, days: int) -> None:
+    response.set_cookie(
+        name, value, max_age=days * DAY_S, path="/", secure=True, httponly=True, samesite="lax"
+    )
+
+
+async def _body(request: Request) -> bytes | None:
+    """The body; None where it is too long, too slow or cut short."""
+    body = bytearray()
+    with anyio.move_on_after(BODY_S):
+        try:
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    return None
+        except ClientDisconnect:
+            return None
+        return bytes(body)
+    return None
+
+
+def _is_json(request: Request) -> bool:
+    return request.headers.get("content-type", "").partition(";")[0].strip() in (
+        "application/json",
+        "text/plain",
+    )
+
+
+def _read_form(request: Request, body: bytes) -> ConsentForm | None:
+    try:
+        if _is_json(request):
+            return _consent_json.decode(body)
+        fields = parse_qs(body.decode(), max_num_fields=32)
+        single = {name: values[0] for name, values in fields.items() if name != "purposes"}
+        return msgspec.convert(single | {"purposes": fields.get("purposes", [])}, ConsentForm)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+
+
+def _kind(beacon: Beacon) -> str:
+    return beacon.k if beacon.k in ("view", "ping") else "event"
+
+
+def _is_view_id(text: str) -> bool:
+    return len(text) == 32 and text.isascii() and text.isalnum()
+
+
+def _properties(properties: Mapping[str, str | int | float | bool | None]) -> str | None:
+    """At most 30 properties as a JSON object; names and texts cut."""
+    kept = {
+        name[:64]: value[:256] if isinstance(value, str) else value
+        for name, value in list(properties.items())[:30]
+    }
+    return msgspec.json.encode(kept).decode() if kept else None
+
+
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url).netloc or None
+    except ValueError:
+        return None
+
+
+def _referer_page(request: Request) -> str:
+    """The page a plain form was sent from: path and query of a same-origin referrer."""
+    try:
+        parts = urlsplit(request.headers.get("referer", ""))
+    except ValueError:
+        return ""
+    return parts.path + (f"?{parts.query}" if parts.query else "")
+
+
+_LOCAL = re.compile(r"/(?![/\\])[!-\[\]-~]*")  # printable ASCII, no backslash, not //host
+
+
+def _local_path(target: str) -> str:
+    """Where a form leads back to; never to another site."""
+    return target if _LOCAL.fullmatch(target) else "/"
