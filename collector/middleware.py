@@ -78,7 +78,7 @@ class Collector:
         directory = Path(data)
         self.policy = policy if isinstance(policy, Policy) else load(policy)
         trusted = capture.Trusted(trusted_proxies)
-        enricher = Enricher(Path(mmdb) if mmdb else None)
+        self._enricher = enricher = Enricher(Path(mmdb) if mmdb else None)
         self._observer = Observer(self.policy, trusted, clock)
         self.writer = Writer(
             lambda: Assembler(Tools(Pseudonyms(directory), enricher, trusted, self._observer.own_hosts)),
@@ -113,6 +113,10 @@ class Collector:
                 self._view(scope, root_path, message)
 
         await self.app(scope, receive, watch)
+
+    def warm(self) -> None:
+        """Build the resolvers now: for a preloading server, before it forks. Lifespan does it otherwise."""
+        self._enricher.warm()
 
     def _view(self, scope: Scope, root_path: str, start: Message) -> None:
         """Record a page view, if the response is one and the visitor allows anything of it."""
