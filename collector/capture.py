@@ -257,7 +257,7 @@ _CAMPAIGN_NAMES = frozenset(("utm_source", "utm_medium", "utm_campaign", "source
 
 
 def _value(raw: bytes, digits_allowed: bool) -> str | None:
-    text = unquote_to_bytes(raw.replace(b"+", b" ")).decode("utf-8", "replace").strip().lower()
+    text = unquote_to_bytes(raw.replace(b"+", b" ")).decode("utf-8", "replace").strip(" ").lower()
     if not text.isprintable() or "\ufffd" in text:
         return None
     if not (digits_allowed and text.isdecimal() and len(text) <= 20) and personal(decoded(text)):

@@ -23,10 +23,11 @@ from collector.record import Clock
 from collector.sinks import LocalFiles, Sink
 from collector.writer import Writer
 
-Scope = MutableMapping[str, Any]
+# Every framework has types of its own for ASGI's dictionaries and none accepts another's.
+Scope = Any
+Receive = Any
+Send = Any
 Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SCOPE_KEY = "impersonal"
@@ -150,7 +151,7 @@ class Collector:
         """Warm up before the first request and flush after the last; the messages pass untouched."""
 
         async def warm_then_receive() -> Message:
-            message = await receive()
+            message: Message = await receive()
             if message["type"] == "lifespan.startup":
                 await self.writer.warmed()
             return message

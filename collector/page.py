@@ -5,7 +5,7 @@ Pure: raw values in, text out, no exceptions. Placeholders in braces ({email}, {
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, unquote_to_bytes
@@ -37,18 +37,22 @@ def page_path(raw_path: bytes | None, path: str, root_path: str = "") -> str:
     A random word of small letters, or one under 20 characters, cannot be told from a name and stays: a site
     that puts people's names or short keys in its paths should grant the page level `route`.
     """
-    raw = raw_path or quote(path, safe="/:" + _VISIBLE, errors="surrogatepass").encode()
+    raw = raw_path or _quoted(path)
     raw = re.split(rb"[?#]", raw[: _MAX_RAW + 1], maxsplit=1)[0]
     too_long = len(raw) > _MAX_RAW
     raw = _ABSOLUTE.sub(b"", raw, count=1) if _ABSOLUTE.match(raw) else raw
     segments, directory = _segments(raw)
     if too_long:
         segments[-1:] = []  # half a segment could hide what its other half gives away
-    root, _ = _segments(quote(root_path, safe="/", errors="surrogatepass").encode())
+    root, _ = _segments(_quoted(root_path))
     if segments[: len(root)] != root:
         segments = root + segments
         directory = directory and bool(raw)
     return _bounded(_scrubbed(segments), directory, too_long)
+
+
+def _quoted(text: str) -> bytes:
+    return quote(text, safe="/" + _VISIBLE, errors="surrogatepass").encode()
 
 
 def _segments(raw: bytes) -> tuple[list[str], bool]:
@@ -88,6 +92,7 @@ _TOKEN = re.compile(
     r"eyJ[\w-]{6,}"  # JSON Web Token
     r"|[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}"  # UUID
     r"|(?<![0-9a-z])(?=\d*[a-f])(?=[a-f]*\d)[0-9a-f]{16,}"
+    r"|(?<![0-9a-z])(?=[0-9a-z]{20})[a-z]*\d+[a-z]"  # one piece, with a digit amid its letters
     r"|[0-9a-z]{41,}"  # no word is that long
     r"|(?:token|key|secret|password|passwd|pwd|sid|session|sessionid|auth|sig|signature|code|otp)=.",
     re.I | re.ASCII,
@@ -98,15 +103,15 @@ _CHANGE = re.compile(r"(?<=[a-z])(?=[A-Z0-9])|(?<=[A-Z])(?=[0-9])|(?<=[0-9])(?=[
 _DATE = re.compile(
     r"(?<!\d)(?:19|20)\d\d(?:([-._]?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])|)(?!\d)"
 )  # a year, 2026-11-24 or 20261124
-_NUMBER = re.compile(
-    r"\d{7,}|(?:\d[ ().+_-]{0,2}){9,}"  # account; phone, card
-    r"|(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])"  # IPv4
-    r"|(?<![0-9a-z:])(?:(?:[0-9a-f]{1,4}:){3,}|[0-9a-f]{0,4}::[0-9a-f]{1,4}(?![0-9a-z]))",  # IPv6
+_NUMBER = re.compile(r"\d{7,}|(?:\d[ ().+_-]{0,2}){9,}")  # account; phone, card
+_ADDRESS = re.compile(
+    r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])"  # IPv4
+    r"|(?<![0-9a-z:])(?:(?:[0-9a-f]{1,4}:){3,}|(?:(?:[0-9a-f]{1,4}:)+|:):[0-9a-f]{1,4}(?![0-9a-z]))",  # IPv6
     re.I,
 )
 
 
-def _scrubbed(segments: Iterable[str]) -> Iterable[str]:
+def _scrubbed(segments: Iterable[str]) -> Iterator[str]:
     keyed = False
     for segment in segments:
         if _WORDS.fullmatch(segment):
@@ -132,7 +137,7 @@ def personal(text: str) -> str | None:
         return "{email}"
     if _TOKEN.search(text) or any(map(_looks_random, _RUN.findall(text))):
         return "{token}"
-    return "{number}" if _NUMBER.search(_DATE.sub("x", text)) else None
+    return "{number}" if _ADDRESS.search(text) or _NUMBER.search(_DATE.sub("x", text)) else None
 
 
 def _has_email(text: str) -> bool:
@@ -220,7 +225,7 @@ def _front(parts: list[str], tail: list[str], parameters: Mapping[str, Any]) -> 
     front = []
     for part in reversed(parts[:end]):
         name = outer.pop(part, None)
-        front.append(next(iter(_scrubbed([quote(part, safe=_VISIBLE)]))) if name is None else f"{{{name}}}")
+        front.append(f"{{{name}}}" if name else next(_scrubbed([_quoted(part).decode()])))
     # A value that is not found as it stands (007 → 7) could still be there in another spelling.
     changed = any(not isinstance(parameters[name], str) for name in outer.values())
     return None if changed else front[::-1]

@@ -34,6 +34,7 @@ SYNC_S = 1.0
 PERSIST_S = 1.0
 RETRY_S = 0.5  # after a sink that failed
 STOP_S = 2.0
+HOLD_S = 1.0  # how long a fork may wait for the writer thread to pause
 DURABLE_S = 5.0  # how long a consent may wait for the disk before its visitor is told to try again
 
 
@@ -63,9 +64,12 @@ class Writer:
         self._data = data
         self._limit = limit
         self._begin()
-        reference = weakref.ref(self)
-        os.register_at_fork(after_in_child=lambda: _forked(reference))
-        atexit.register(lambda: _exiting(reference))
+        # The interpreter keeps these for ever, the writer only as long as its site.
+        hold, go_on, forked, stop = (
+            _weakly(method) for method in (self._hold, self._go_on, self._forked, self.stop)
+        )
+        os.register_at_fork(before=hold, after_in_parent=go_on, after_in_child=forked)
+        atexit.register(stop)
 
     def _begin(self) -> None:
         """The state of a process that has written nothing."""
@@ -82,6 +86,7 @@ class Writer:
         self._pending: deque[tuple[str, bytes]] = deque()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
+        self._working = threading.Lock()  # held by the writer thread but while it waits
         self._wake = threading.Event()
         self._warm = threading.Event()
         self._stopping = False
@@ -166,27 +171,30 @@ class Writer:
     # ---- writer thread --------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        assembler, sink = self._make_assembler(), self._make_sink(self.worker)
-        self._attempt(assembler.warm)
-        self._attempt(self._take_lock)
+        with self._working:
+            assembler, sink = self._make_assembler(), self._make_sink(self.worker)
+            self._attempt(assembler.warm)
+            self._attempt(self._take_lock)
         self._warm.set()
         synced_s = persisted_s = time.monotonic()
         while not self._stopping:
             self._wake.wait(TICK_S)
             self._wake.clear()
+            with self._working:
+                self._attempt(self._drain, assembler, sink)
+                now_s = time.monotonic()
+                if now_s - synced_s >= SYNC_S:
+                    synced_s = now_s
+                    self._attempt(self._sync, sink)
+                if now_s - persisted_s >= PERSIST_S:
+                    persisted_s = now_s
+                    self._attempt(self._persist)
+                    self._attempt(assembler.maintain, self._clock())
+        with self._working:
             self._attempt(self._drain, assembler, sink)
-            now_s = time.monotonic()
-            if now_s - synced_s >= SYNC_S:
-                synced_s = now_s
-                self._attempt(self._sync, sink)
-            if now_s - persisted_s >= PERSIST_S:
-                persisted_s = now_s
-                self._attempt(self._persist)
-                self._attempt(assembler.maintain, self._clock())
-        self._attempt(self._drain, assembler, sink)
-        self._attempt(self._sync, sink)
-        self._attempt(sink.close)
-        self._attempt(self._persist)
+            self._attempt(self._sync, sink)
+            self._attempt(sink.close)
+            self._attempt(self._persist)
 
     def _attempt(self, act: Callable[..., object], *arguments: object) -> None:
         """A fault ends one act, never the thread."""
@@ -307,7 +315,17 @@ class Writer:
         replace(path, msgspec.json.encode(about | counters))
         self._persisted = counters
 
-    def _fork(self) -> None:
+    # ---- fork ----------------------------------------------------------------------------------------
+
+    def _hold(self) -> None:
+        """Let the thread finish what it does: a lock it holds during a fork is held for ever in the child."""
+        self._held = self._working.acquire(timeout=HOLD_S)
+
+    def _go_on(self) -> None:
+        if self._held:
+            self._working.release()
+
+    def _forked(self) -> None:
         """A child shares nothing with its parent: not the queue, the numbering, the segment or the lock."""
         if self._lock_file >= 0:
             with contextlib.suppress(OSError):
@@ -323,13 +341,11 @@ def _settled(future: Future[None]) -> bool:
     return True
 
 
-def _forked(reference: "weakref.ref[Writer]") -> None:
-    writer = reference()
-    if writer is not None:
-        writer._fork()
+def _weakly(method: Callable[[], None]) -> Callable[[], None]:
+    reference = weakref.WeakMethod(method)
 
+    def call() -> None:
+        if bound := reference():
+            bound()
 
-def _exiting(reference: "weakref.ref[Writer]") -> None:
-    writer = reference()
-    if writer is not None:
-        writer.stop()
+    return call

@@ -1,43 +1,47 @@
 // The browser's half of the collector: it reports what no request tells the server.
 //
 // No cookie, no storage, nothing read about the device. The view id is random, lives in memory and ends with
-// the view. Loaded by <script defer src="/_impersonal/beacon.js"></script>; its own address gives the endpoint.
+// the view. Loaded by <script defer src="/_impersonal/beacon.js">; its own address gives the endpoint.
 //
-// Served by collector/browser/__init__.py, which drops comment lines and white space and shortens every name
-// that starts with $. So: a comment has its own line, every statement its semicolon, no literal a space beside
-// anything but a letter, and a $ name is never a property. Language: ES2019. Each report is one JSON object:
-//   k kind · w view id · u path and query · r referrer · n, p, i event name, properties, interactive
-//   e engaged milliseconds since the last ping · s deepest scroll in % · t target of an outbound link or download
+// collector/browser/__init__.py serves it without comment lines and white space, each $name as a letter. So: a
+// comment has its own line, every statement its semicolon, no literal a space beside anything but letters, and
+// a $name is never a property. Language: ES2019.
+//
+// Each report is one JSON object: k kind, w view id, u path and query, r referrer; n, p, i a custom event's
+// name, properties, interactive; e engaged milliseconds since the last ping, s deepest scroll in per cent;
+// t target of an outbound link or a download.
 //
 // Whatever goes wrong in here stays in here: a page must not notice that it is measured.
 try {
-  const $guard = act => $given => {
+  const $guard = $act => $given => {
     try {
-      act($given);
+      $act($given);
     } catch {}
   };
 
   // impersonal("signup", { plan: "pro" }, { interactive: false }). The function only queues; once the page is
   // shown the queue's push reports at once, so a page's own stub, or a reference taken early, stays good.
-  const $api = window.impersonal = window.impersonal || ((...call) => $queue.push(call));
+  const $api = window.impersonal = window.impersonal || ((...$call) => $queue.push($call));
   const $queue = $api.q = $api.q || [];
   const $endpoint = new URL("event", document.currentScript.src);
   let $page, $unsettled, $since, $engaged, $depth, $told;
 
-  const $post = (k, rest) => {
-    const body = JSON.stringify({ k, w: $api.w, u: $page.pathname + $page.search, ...rest });
+  const $post = (k, $rest) => {
+    const body = JSON.stringify({ k, w: $api.w, u: $page.pathname + $page.search, ...$rest });
     navigator.sendBeacon && navigator.sendBeacon($endpoint, body) ||
       fetch($endpoint, { method: "POST", body, keepalive: true }).catch(() => {});
   };
 
-  // Attention is visible and focused. The first screen counts as scrolled to.
+  // Attention is visible and focused. The first screen counts as scrolled to. A scroll bar's width may carry
+  // the depth past 100: the server cuts it.
   const $attend = () => {
-    const now = performance.now() | 0;
+    const $now = performance.now() | 0;
     if ($since) {
-      $engaged += now - $since;
-      $depth = Math.max($depth, Math.min(100, 100 * (scrollY + innerHeight) / document.documentElement.scrollHeight | 0));
+      $engaged += $now - $since;
+      const $height = document.documentElement.scrollHeight;
+      $depth = Math.max($depth, 100 * (scrollY + innerHeight) / $height + 0.5 | 0);
     }
-    $since = document.hasFocus() && !document.hidden && now;
+    $since = document.hasFocus() && !document.hidden && $now;
   };
 
   const $ping = () => {
@@ -72,8 +76,8 @@ try {
   // like have no host. Which files are downloads is the server's list. Button 2 opens a menu, not the link.
   const $follow = $event => {
     const { hostname, pathname } = $event.target.closest("a");
-    const [kind, t] = hostname != location.hostname ? ["outbound", hostname] : ["download", pathname];
-    if ($event.button < 2 && /\.(?!html)[\w-]+$/.test(t)) $post(kind, { t });
+    const [$kind, t] = hostname != location.hostname ? ["outbound", hostname] : ["download", pathname];
+    if ($event.button < 2 && /\.(?!html)[\w-]+$/.test(t)) $post($kind, { t });
   };
 
   const $start = $guard($activated => {
@@ -96,12 +100,13 @@ try {
     const $acts = {
       popstate: $move,
       pageshow: $event => {
-        // Not before pageshow: until then Firefox says 0 of a response that is still being streamed.
-        const [load] = performance.getEntriesByType("navigation");
+        // Not earlier: of a response that is still arriving, Firefox says size 0.
+        const [$load] = performance.getEntriesByType("navigation");
         if ($event.persisted) $show(true, document.referrer);
-        // The server has not counted a load that was prerendered or that came whole from a cache (a 304 has
-        // size 300). Behind a service worker size 0 proves nothing: a view lost is better than one counted twice.
-        if ($unsettled && (load.activationStart || load.transferSize + load.workerStart < 1)) $post("view", { r: document.referrer });
+        // Prerendered, or whole from a cache (a 304 has size 300): the server has not counted this load.
+        if ($unsettled && ($load.activationStart || $load.transferSize === 0)) {
+          $post("view", { r: document.referrer });
+        }
       },
       focus: $attend,
       blur: $attend,
@@ -110,9 +115,11 @@ try {
       click: $follow,
       auxclick: $follow,
     };
-    for (const type in $acts) addEventListener(type, $guard($acts[type]), true);
+    for (const $type in $acts) addEventListener($type, $guard($acts[$type]), true);
 
-    $queue.forEach($queue.push = $guard(([n, p, $options = {}]) => $post("event", { n, p, i: $options.interactive })));
+    $queue.forEach($queue.push = $guard(([n, p, $options = {}]) => {
+      $post("event", { n, p, i: $options.interactive });
+    }));
   });
 
   // A prerendered page is not shown yet, and perhaps never.
