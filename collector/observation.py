@@ -85,6 +85,9 @@ class Tools:
         self._campaign = remember(capture.campaign)
         self._referrer_host = remember(capture.referrer_host)
         self._client_address = remember(self._read_address)
+        self._visitor_id = remember(read_id)
+        self.network = remember(enricher.network)
+        self.country = enricher.country  # a table look-up, cheaper than remembering
 
     def address(self, seen: Observation) -> str | None:
         """The client's address, None where it is unknown."""
@@ -111,7 +114,9 @@ class Tools:
 
     def visitor_id(self, seen: Observation) -> VisitorId | None:
         """The visitor's id, where the long-lived one may be read."""
-        return read_id(seen.id_cookie, date_of(seen.ts_ms)) if self.mode(seen) == "long-lived" else None
+        return (
+            self._visitor_id(seen.id_cookie, date_of(seen.ts_ms)) if self.mode(seen) == "long-lived" else None
+        )
 
 
 Reader = Callable[[Observation, Tools], Any]
@@ -138,14 +143,6 @@ def _agent(part: str) -> Reader:
     return lambda seen, tools: getattr(tools.enricher.agent(seen.agent), part)
 
 
-def _from_address(part: str) -> Reader:
-    def read(seen: Observation, tools: Tools) -> str | None:
-        address = tools.address(seen)
-        return getattr(tools.enricher, part)(address) if address else None
-
-    return read
-
-
 def _as_seen(part: str) -> Reader:
     return lambda seen, _: getattr(seen, part)
 
@@ -157,8 +154,8 @@ READERS: dict[str, Reader] = {
     "browser": _agent("browser"),
     "os": _agent("os"),
     "browser_major": _agent("browser_major"),
-    "country": _from_address("country"),
-    "network": _from_address("network"),
+    "country": lambda seen, tools: tools.country(tools.address(seen)),
+    "network": lambda seen, tools: tools.network(tools.address(seen)),
     "route": lambda seen, _: page.route_template(seen.routed, seen.path, seen.root_path),
     "path": lambda seen, tools: tools.path(seen),
     "referrer": lambda seen, tools: tools.referrer(seen),

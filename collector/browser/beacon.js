@@ -38,8 +38,10 @@ try {
     const $now = performance.now() | 0;
     if ($since) {
       $engaged += $now - $since;
-      const $height = document.documentElement.scrollHeight;
-      $depth = Math.max($depth, 100 * (scrollY + innerHeight) / $height + 0.5 | 0);
+      $depth = Math.max(
+        $depth,
+        100 * (scrollY + innerHeight) / document.documentElement.scrollHeight + 0.5 | 0
+      );
     }
     $since = document.hasFocus() && !document.hidden && $now;
   };
@@ -76,8 +78,9 @@ try {
   // like have no host. Which files are downloads is the server's list. Button 2 opens a menu, not the link.
   const $follow = $event => {
     const { hostname, pathname } = $event.target.closest("a");
-    const [$kind, t] = hostname != location.hostname ? ["outbound", hostname] : ["download", pathname];
-    if ($event.button < 2 && /\.(?!html)[\w-]+$/.test(t)) $post($kind, { t });
+    const $away = hostname != location.hostname;
+    const t = $away ? hostname : pathname;
+    if ($event.button < 2 && /\.(?!html)[\w-]+$/.test(t)) $post($away ? "outbound" : "download", { t });
   };
 
   const $start = $guard($activated => {
@@ -89,11 +92,9 @@ try {
     ["replaceState", "pushState"].forEach(($method, $pushed) => {
       const $original = history[$method];
       history[$method] = function () {
-        try {
-          return $original.apply(this, arguments);
-        } finally {
-          $move($pushed);
-        }
+        const $result = $original.apply(this, arguments);
+        $move($pushed);
+        return $result;
       };
     });
 
@@ -103,17 +104,19 @@ try {
         // Not earlier: of a response that is still arriving, Firefox says size 0.
         const [$load] = performance.getEntriesByType("navigation");
         if ($event.persisted) $show(true, document.referrer);
-        // Prerendered, or whole from a cache (a 304 has size 300): the server has not counted this load.
-        if ($unsettled && ($load.activationStart || $load.transferSize === 0)) {
-          $post("view", { r: document.referrer });
-        }
+        // The server has not counted a load that was prerendered, came whole from a cache (a 304 has size 300)
+        // or was delivered as a "navigational-prefetch".
+        if (
+          $unsettled &&
+          ($load.activationStart || $load.transferSize === 0 || /^nav/.test($load.deliveryType))
+        ) $post("view", { r: document.referrer });
       },
       focus: $attend,
       blur: $attend,
       scroll: $attend,
       visibilitychange: $ping,
       click: $follow,
-      auxclick: $follow,
+      auxclick: $follow
     };
     for (const $type in $acts) addEventListener($type, $guard($acts[$type]), true);
 

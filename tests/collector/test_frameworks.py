@@ -70,7 +70,7 @@ def quart(sink: MemorySink | None) -> Any:
         return PAGE
 
     if sink:
-        app.asgi_app = Collector(app.asgi_app, policy=RULES, sink=sink)  # type: ignore[method-assign,assignment]
+        app.asgi_app = Collector(app.asgi_app, policy=RULES, sink=sink)  # type: ignore[method-assign]
     return app
 
 

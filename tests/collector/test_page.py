@@ -224,8 +224,8 @@ def test_any_path_becomes_a_clean_page(raw: bytes | None, path: str, root: str) 
     assert len(page) <= MAX_PATH
     assert not set(page) & set(' ?#"<>\\')
     assert not {".", ".."} & set(page.split("/"))
-    blanked = page.replace("{", "").replace("}", "")
-    assert page_path(blanked.encode(), "") == blanked or "@" in blanked or "=" in blanked
+    forged = page.replace("{", "%7B").replace("}", "%7D")  # a placeholder that a visitor sends is not ours
+    assert page_path(page.encode(), "") == forged or len(forged) > MAX_PATH - 8
 
 
 @given(
