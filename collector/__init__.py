@@ -5,7 +5,8 @@ policy → consent → capture → writer [enrich → record → sink]
 
 from collector.errors import ConfigurationError, ImpersonalError, PolicyError
 from collector.middleware import Collector, granted
-from collector.policy import Policy, load
+from collector.policy import Policy
+from collector.policy_file import load
 from collector.sinks import LocalFiles, MemorySink, Sink
 
 __all__ = [

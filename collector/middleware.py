@@ -17,7 +17,8 @@ from collector.errors import ConfigurationError
 from collector.identity import Pseudonyms
 from collector.observation import MAX_AGENT_BYTES, Assembler, Tools
 from collector.observer import Observer
-from collector.policy import Policy, load
+from collector.policy import Policy
+from collector.policy_file import load
 from collector.privacy import Routes
 from collector.record import Clock
 from collector.sinks import LocalFiles, Sink

@@ -34,8 +34,9 @@ class Observer:
 
     def decide(self, head: Headers, ts_ms: int) -> Decision:
         """Which purposes hold for a request, given its `picked` headers."""
-        gpc, dnt = consent.signals(head.get(b"sec-gpc"), head.get(b"dnt"))
-        return self._decider(ts_ms, _cookie(_CONSENT, head), gpc, dnt)
+        gpc, dnt = head.get(b"sec-gpc"), head.get(b"dnt")
+        opted_out = consent.signals(gpc, dnt) if gpc or dnt else (False, False)
+        return self._decider(ts_ms, _cookie(_CONSENT, head), *opted_out)
 
     def visitor_id(self, head: Headers, ts_ms: int) -> VisitorId | None:
         """The id a request's cookie holds."""

@@ -1,16 +1,14 @@
 """The privacy policy as typed values: what may be collected, for what, how precisely and for how long.
 
-`load` reads policy.toml; everything else here is pure. What a request may leave behind follows from the
-version in force at its instant, and never from a request.
+Everything here is pure (policy.toml is read by policy_file.py). What a request may leave behind follows from
+the version in force at its instant, and never from a request.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
-from pathlib import Path
 
-from collector.errors import PolicyError
 from collector.record import DAY_MS, FIELDS, LEVELS, Field
 
 PURPOSES: dict[str, str] = {
@@ -188,24 +186,3 @@ class Policy:
     def version(self, version_id: str) -> Version | None:
         """The version with this id."""
         return next((version for version in self.versions if version.id == version_id), None)
-
-
-def load(path: str | Path) -> Policy:
-    """Read and check policy.toml.
-
-    Raises  PolicyError with every mistake, its line and its remedy
-    """
-    # Reading costs more code than knowing; a policy is read once per process.
-    from collector.policy_file import read  # noqa: PLC0415
-
-    source = Path(path)
-    try:
-        text = source.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise PolicyError([f"{source} does not exist: write one with `impersonal init`"]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise PolicyError([f"{source} cannot be read ({error}): make it a readable UTF-8 file"]) from None
-    policy, mistakes = read(text)
-    if policy is None:
-        raise PolicyError([f"{source}:{mistake}" for mistake in mistakes])
-    return policy

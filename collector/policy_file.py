@@ -4,8 +4,10 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
+from pathlib import Path as FilePath
 from typing import Any, TypeVar
 
+from collector.errors import PolicyError
 from collector.policy import PURPOSES, TIERS, Budget, Controller, Policy, Purpose, Service, Version
 from collector.record import FIELDS, LEVELS
 
@@ -24,6 +26,24 @@ _KEY = re.compile(r"""\s*((?:[\w.-]|"[^"]*"|'[^']*')+)\s*=""")
 
 ACCESS = ("consent", "exempt")
 BASES = ("consent", "contract", "legitimate_interests", "law")
+
+
+def load(path: str | FilePath) -> Policy:
+    """Read and check policy.toml.
+
+    Raises  PolicyError with every mistake, its line and its remedy
+    """
+    source = FilePath(path)
+    try:
+        text = source.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise PolicyError([f"{source} does not exist: write one with `impersonal init`"]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise PolicyError([f"{source} cannot be read ({error}): make it a readable UTF-8 file"]) from None
+    policy, mistakes = read(text)
+    if policy is None:
+        raise PolicyError([f"{source}:{mistake}" for mistake in mistakes])
+    return policy
 
 
 def read(text: str) -> tuple[Policy | None, list[str]]:

@@ -9,7 +9,6 @@ POST consent     grant, refuse or withdraw, by form or fetch; durable before the
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import date
-from hashlib import sha256
 from typing import Literal
 from urllib.parse import parse_qs, urlsplit
 
@@ -33,7 +32,6 @@ BODY_S = 5.0  # a body that takes longer is not waited for
 DAY_S = 24 * 60 * 60
 
 NO_STORE = {"cache-control": "no-store"}
-_BEACON_ETAG = f'"{sha256(browser.BEACON).hexdigest()[:16]}"'
 
 
 class Beacon(msgspec.Struct, frozen=True):
@@ -96,8 +94,8 @@ class Routes:
         return await handler(request)
 
     async def _script(self, request: Request) -> Response:
-        headers = {"cache-control": "public, max-age=86400", "etag": _BEACON_ETAG}
-        if request.headers.get("if-none-match") == _BEACON_ETAG:
+        headers = {"cache-control": "public, max-age=86400", "etag": browser.BEACON_ETAG}
+        if request.headers.get("if-none-match") == browser.BEACON_ETAG:
             return Response(status_code=304, headers=headers)
         return Response(browser.BEACON, media_type="text/javascript", headers=headers)
 

@@ -31,8 +31,12 @@ class Truth:
     """UTC day → visitors and pageviews of all people, consenting or not, unbounded."""
     sent: Counter[str] = field(default_factory=Counter)
     """Kind of visitor → requests."""
+    acts: Counter[str] = field(default_factory=Counter)
+    """What was done → requests."""
     records: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    """Kind of visitor → kind of record that must be in the log → how many."""
+    """Kind of visitor → kind of record that must be kept → how many."""
+    repeats: int = 0
+    """Views that a browser reported a second time: written twice, kept once."""
 
     def value(self, statistic: str, key: str | None, start: date, end: date) -> int:
         """The true count of one published cell over whole days, the last one included."""
@@ -66,8 +70,12 @@ def tell(steps: Iterable[Step]) -> Truth:
         if step.act in ("view", "history") and person.about is not None and "again" not in step.leaves:
             truth.everyone[day]["pageviews"] += 1
             people[day].add(person)
+        truth.acts[step.act] += 1
         for kind in step.leaves:
-            truth.records[person.kind]["view" if kind == "again" else kind] += 1
+            if kind == "again":
+                truth.repeats += 1
+                continue
+            truth.records[person.kind][kind] += 1
             if kind in ("view", "event", "ping") and person.kind != ONE_PURPOSE:
                 days[day, person].append((step.at_s, kind, step.page))
     for day, visitors in people.items():
