@@ -1,0 +1,8 @@
+"""The named SQL steps of the pipeline: one file each, its grain in the first line."""
+
+from importlib.resources import files
+
+
+def text(name: str) -> str:
+    """The text of one step, for example `release.visits`."""
+    return files("pipeline.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8")

@@ -1,0 +1,73 @@
+"""Runs the named SQL steps on DuckDB.
+
+A step is one SELECT over relations; data enters through relations only, never through the text of a step,
+so that the same files run on another engine.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import duckdb
+
+from collector.record import COLUMNS
+from pipeline import sql
+
+
+def connect(spill: Path | None = None) -> duckdb.DuckDBPyConnection:
+    """A private in-memory database that never reaches for the network.
+
+    spill   where sorts larger than memory may go; without it they fail instead of touching the disk
+    """
+    return duckdb.connect(
+        config={
+            # A missing extension is an error here, not a download.
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            # The default is a directory beside whatever the process was started in.
+            "temp_directory": str(spill) if spill else "",
+        }
+    )
+
+
+class Engine:
+    """The relations of one run and the steps over them."""
+
+    def __init__(self, spill: Path | None = None) -> None:
+        self.database = connect(spill)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.database.close()
+
+    def relation(self, name: str, columns: Mapping[str, str], rows: Iterable[Sequence[Any]]) -> None:
+        """Make a relation of values; `columns` is name → SQL type."""
+        declared = ", ".join(f"{column} {kind}" for column, kind in columns.items())
+        self.database.execute(f"CREATE OR REPLACE TEMP TABLE {name} ({declared})")
+        marks = ", ".join("?" * len(columns))
+        if values := list(rows):
+            self.database.executemany(f"INSERT INTO {name} VALUES ({marks})", values)  # noqa: S608
+
+    def records(self, files: Sequence[Path]) -> None:
+        """Make the relation `records` of private event files; without a file it is empty."""
+        self.relation("no_records", dict(COLUMNS), [])
+        found = self.database.table("no_records")
+        if files:
+            # By name, and with every column of the contract: older files may lack the newest ones.
+            stored = self.database.read_parquet([str(file) for file in files], union_by_name=True)
+            stored.create_view("stored_records", replace=True)
+            found = self.database.sql("FROM no_records UNION ALL BY NAME FROM stored_records")
+        found.create_view("records", replace=True)
+
+    def step(self, name: str, into: str) -> None:
+        """Run a step and keep its rows as a relation."""
+        self.database.execute(f"CREATE OR REPLACE TEMP TABLE {into} AS {sql.text(name)}")
+
+    def rows(self, name: str) -> list[tuple[Any, ...]]:
+        """Run a step and read all its rows."""
+        return self.database.execute(sql.text(name)).fetchall()

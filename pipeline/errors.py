@@ -1,0 +1,31 @@
+"""The pipeline's errors.
+
+ImpersonalError (of the collector)
+ ├─ LedgerError          the privacy ledger cannot be used as it is
+ │   └─ BudgetExhausted  a release would spend more than a day has left
+ └─ QueryError           published statistics cannot answer what was asked
+     ├─ UnknownStatistic
+     └─ NothingPublished
+"""
+
+from collector.errors import ImpersonalError
+
+
+class LedgerError(ImpersonalError):
+    """The privacy ledger cannot be used as it is."""
+
+
+class BudgetExhausted(LedgerError):  # noqa: N818 - what happened, said plainly
+    """A release would spend more than a day has left; nothing was read, drawn or charged."""
+
+
+class QueryError(ImpersonalError):
+    """Published statistics cannot answer what was asked."""
+
+
+class UnknownStatistic(QueryError):  # noqa: N818
+    """No statistic has this name."""
+
+
+class NothingPublished(QueryError):  # noqa: N818
+    """No released window lies inside the range asked."""

@@ -1,0 +1,142 @@
+"""The privacy ledger: what each UTC day has spent, and what was published for it. Append-only, SQLite.
+
+A release is charged, made and stored in one transaction. Whatever interrupts it leaves either a charge with
+its bytes or nothing; a release that is known is never made again.
+"""
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pipeline import sql
+from pipeline.errors import BudgetExhausted, LedgerError
+
+_PATIENCE_S = 600  # another process may be counting a large window inside its transaction
+
+
+@dataclass(frozen=True)
+class Charge:
+    """What one release costs each UTC day it covers. ρ in billionths, δ in units of 1e-18."""
+
+    days: tuple[str, ...]
+    nano_rho: int
+    atto_delta: int
+    cap_nano_rho: int
+    """What a day may spend in all, if this is the first release to charge it."""
+    cap_atto_delta: int
+    spec_hash: str
+    """Identifies what was run, with all its public parameters."""
+    code_version: str
+
+
+class Ledger:
+    """One site's ledger.
+
+    Raises  LedgerError where the file cannot be read as a ledger
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        # Made here, because SQLite would make it readable to the group; its journals take the same mode.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        self._database = sqlite3.connect(path, timeout=_PATIENCE_S, isolation_level=None)
+        try:
+            # A commit must outlive a loss of power: what was published cannot be taken back.
+            self._database.execute("PRAGMA synchronous = EXTRA")
+            if self._one("PRAGMA user_version") == 0:
+                self._database.executescript(sql.text("ledger.schema"))
+        except sqlite3.DatabaseError as error:
+            self._database.close()
+            raise LedgerError(f"{path} cannot be used ({error}): put the last good copy back") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._database.close()
+
+    def once(self, release_id: str, charge: Charge, make: Callable[[], bytes]) -> bytes:
+        """The bytes of a release: those stored, or charged for and made now.
+
+        make    called at most once, after the charge is accepted; what it returns is stored for good
+        Raises  BudgetExhausted, before `make` is called
+        """
+        with self._transaction():
+            stored = self.output(release_id)
+            if stored is None:
+                self._charge(release_id, charge)
+                stored = make()
+                self._database.execute(
+                    "INSERT INTO release (release_id, spec_hash, code_version, output) VALUES (?, ?, ?, ?)",
+                    (release_id, charge.spec_hash, charge.code_version, stored),
+                )
+        return stored
+
+    def output(self, release_id: str) -> bytes | None:
+        """The stored bytes of a release; None where there is no such release."""
+        found = self._one("SELECT output FROM release WHERE release_id = ?", release_id)
+        return None if found is None else bytes(found)  # type: ignore[call-overload]
+
+    def releases(self) -> dict[str, list[str]]:
+        """Every release and the days it was charged to."""
+        days: dict[str, list[str]] = {}
+        for release_id, day in self._database.execute("SELECT release_id, day FROM charge ORDER BY day"):
+            days.setdefault(release_id, []).append(day)
+        return days
+
+    def spent(self, day: str) -> tuple[int, int]:
+        """ρ (billionths) and δ (1e-18) charged to a day."""
+        row = self._database.execute(
+            "SELECT coalesce(sum(nano_rho), 0), coalesce(sum(atto_delta), 0) FROM charge WHERE day = ?",
+            (day,),
+        ).fetchone()
+        return int(row[0]), int(row[1])
+
+    def _charge(self, release_id: str, charge: Charge) -> None:
+        for day in charge.days:
+            self._database.execute(
+                "INSERT INTO cap (day, nano_rho, atto_delta) SELECT ?1, ?2, ?3 "
+                "WHERE NOT EXISTS (SELECT 1 FROM cap WHERE day = ?1)",
+                (day, charge.cap_nano_rho, charge.cap_atto_delta),
+            )
+            try:
+                self._database.execute(
+                    "INSERT INTO charge (release_id, day, nano_rho, atto_delta) VALUES (?, ?, ?, ?)",
+                    (release_id, day, charge.nano_rho, charge.atto_delta),
+                )
+            except sqlite3.IntegrityError:
+                raise self._exhausted(release_id, day, charge) from None
+
+    def _exhausted(self, release_id: str, day: str, charge: Charge) -> BudgetExhausted:
+        cap = self._one("SELECT nano_rho FROM cap WHERE day = ?", day)
+        left = int(str(cap)) - self.spent(day)[0]
+        return BudgetExhausted(
+            f"{release_id} needs ρ = {charge.nano_rho / 1e9:g}, {day} has {left / 1e9:g} left: "
+            "what is spent stays spent; lower [budget.shares] for days to come"
+        )
+
+    def _one(self, query: str, *values: str) -> object:
+        row = self._database.execute(query, values).fetchone()
+        return None if row is None else row[0]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            self._database.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            raise LedgerError(
+                f"{self._path} is busy or not writable ({error}): let the other run end, check its mode"
+            ) from None
+        try:
+            yield
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")

@@ -1,0 +1,75 @@
+"""Published files: written once, whole, readable by anyone."""
+
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from pipeline.engine import connect
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of a published file."""
+
+    statistic: str
+    key: str | None
+    """None for a total's single number."""
+    window: str
+    start: date
+    end: date
+    """The last day, included."""
+    value: int
+    lower: float
+    upper: float
+    """Ends of the 95 % interval."""
+    sigma: float
+    """Standard deviation of the noise."""
+    thresholded: bool
+    """Published only because its value reached a threshold: values near it are too high on average."""
+
+
+_COLUMNS = {
+    "statistic": "VARCHAR",
+    "key": "VARCHAR",
+    "window": "VARCHAR",
+    "start": "DATE",
+    "end": "DATE",
+    "value": "BIGINT",
+    "lower": "DOUBLE",
+    "upper": "DOUBLE",
+    "sigma": "DOUBLE",
+    "thresholded": "BOOLEAN",
+}
+# One list per column: rows one at a time take a hundred times as long.
+_CELLS = ", ".join(f'unnest(?::{kind}[]) AS "{name}"' for name, kind in _COLUMNS.items())
+
+
+def encode(cells: Iterable[Cell]) -> bytes:
+    """The cells as a Parquet file, in the order given."""
+    rows = list(cells)
+    values = [[getattr(row, name) for row in rows] for name in _COLUMNS]
+    with connect() as database, tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "cells.parquet"
+        database.execute(f"CREATE TABLE cells AS SELECT {_CELLS}", values)
+        database.execute("COPY cells TO ? (FORMAT parquet)", [str(file)])
+        return file.read_bytes()
+
+
+def place(published: Path, release_id: str) -> Path:
+    """Where a release is published: visitors/day/2026-11-24 at visitors/day-2026-11-24.parquet."""
+    statistic, window, start = release_id.split("/")
+    return published / statistic / f"{window}-{start}.parquet"
+
+
+def write(file: Path, content: bytes) -> None:
+    """Put a file in its place whole: a reader sees it complete or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    with aside.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    aside.replace(file)

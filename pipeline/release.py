@@ -1,0 +1,271 @@
+"""THE ONE DOOR: nothing about visitors leaves the private events except through here.
+
+charge the ledger → bound each visitor-day → count → add noise → store → publish
+
+A release is one statistic over one window, made once. Adding or removing one visitor-day changes what a
+release is drawn from by at most the statistic's bound, and each day it covers pays for that.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from collector.policy import Policy, fields_within
+from collector.record import FIELDS, LEVELS, TIME_STEP_MS, Clock
+from pipeline import intervals, noise, publish, query, sql
+from pipeline.engine import Engine
+from pipeline.errors import BudgetExhausted, LedgerError, NothingPublished
+from pipeline.ledger import Charge, Ledger
+from pipeline.publish import Cell
+from pipeline.statistics import ATTO_DELTA_PER_DAY, STATISTICS, Statistic, enabled, nano_rho
+from pipeline.store import Progress, batch_files, events_of
+from pipeline.windows import BLOCK, START, Tier, Window, last_closed_day, tier_named, tier_of, window_of
+
+PURPOSE = "statistics"
+PUBLISHED = "published"
+LEDGER = "ledger.sqlite"
+
+STEPS = ("events", "visits", "visitor_days")
+"""What is built for a window before its statistics are counted, in order."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one release that was due."""
+
+    release_id: str
+    state: str
+    """known (made before this run), released (made by it) or refused (over a day's budget)."""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """The noise of one statistic and what it costs each day. ρ in billionths, δ in units of 1e-18."""
+
+    sigma: float
+    threshold: int | None
+    """Private keys are published from this noisy value on."""
+    nano_rho: int
+    atto_delta: int
+
+
+@cache
+def mechanism(statistic: Statistic, budget_nano_rho: int) -> Mechanism:
+    """The least noise that a budget of ρ buys.
+
+    A statistic with declared and private keys runs two mechanisms of the same σ on disjoint cells of one
+    vector. What a visitor-day changes in both has length l2 at most, and ρ grows with the square of that
+    length, so the halves' costs add up to the cost of the whole, which is charged once.
+    """
+    row = statistic
+    sigma = noise.sigma_within(row.l2, budget_nano_rho)
+    cost = noise.nano_rho(row.l2, sigma)
+    if not row.is_private:
+        return Mechanism(sigma, None, cost, 0)
+    threshold = noise.threshold_within(row.l0, row.l2, row.linf, sigma, row.atto_delta)
+    return Mechanism(sigma, threshold, cost, noise.atto_delta(row.l0, row.l2, row.linf, sigma, threshold))
+
+
+def build(engine: Engine, files: list[Path], policy: Policy, window: Window) -> None:
+    """Build visits and visitor-days of a window from private event files, as the purpose may see them."""
+    engine.records(files)
+    engine.relation("span", {"start_ms": "BIGINT", "end_ms": "BIGINT"}, [window.span_ms])
+    granted = {field.name: "BOOLEAN" for field in FIELDS}
+    columns = {"policy": "VARCHAR", "consent": "VARCHAR", "time_step_ms": "BIGINT", **granted}
+    engine.relation("scope", columns, _scope(policy))
+    for step in STEPS:
+        engine.step(f"release.{step}", into=step)
+
+
+def _scope(policy: Policy) -> Iterator[tuple[str | int | bool, ...]]:
+    """For each policy version and each version a consent was given to: what the purpose reaches."""
+    for current in policy.versions:
+        for consented in (None, *policy.versions):
+            levels = current.purpose_scope(PURPOSE, consented)
+            reached = fields_within(levels)
+            step_ms = TIME_STEP_MS[LEVELS["time"][levels["time"]]]
+            consent = consented.id if consented else ""
+            yield current.id, consent, step_ms, *(field in reached for field in FIELDS)
+
+
+Counts = tuple[dict[str | None, int], dict[str, int]]
+"""Cells of public keys, zeros included; cells of private keys."""
+
+
+def bounded_counts(engine: Engine, statistic: Statistic, policy: Policy) -> Counts:
+    """The exact cells of a loaded window. Never to be shown: this is what the noise is for."""
+    public = dict.fromkeys(statistic.public_keys(policy), 0)
+    private: dict[str, int] = {}
+    for key, value in engine.rows(f"statistics.{statistic.name}"):
+        if key in public:
+            public[key] += value
+        elif statistic.is_private:
+            private[key] = value
+        else:
+            public[statistic.rest] += value
+    return public, private
+
+
+def noisy_cells(statistic: Statistic, window: Window, drawn: Mechanism, counts: Counts) -> list[Cell]:
+    """The cells to publish: every public key, and the private keys that reach the threshold."""
+    public, private = counts
+    sigma, threshold = drawn.sigma, drawn.threshold
+
+    def cell(key: str | None, value: int, interval: tuple[float, float], thresholded: bool) -> Cell:
+        place = (statistic.name, key, window.name, window.start, window.end)
+        return Cell(*place, value, *interval, sigma, thresholded)
+
+    values = noise.gaussian(list(public.values()), sigma)
+    cells = [
+        cell(key, value, intervals.plain(value, sigma), False)
+        for key, value in zip(public, values, strict=True)
+    ]
+    if threshold is not None:
+        released = noise.gaussian_threshold(private, sigma, threshold)
+        cells += [
+            cell(key, value, intervals.truncated(value, sigma, threshold), True)
+            # Sorted: the order in which keys were counted is not for publication.
+            for key, value in sorted(released.items())
+        ]
+    return cells
+
+
+class Door:
+    """One run over one data directory."""
+
+    def __init__(self, data: Path, policy: Policy, ledger: Ledger, engine: Engine) -> None:
+        self._data = data
+        self._published = data / PUBLISHED
+        self._policy = policy
+        self._shares = enabled(policy)
+        self._ledger = ledger
+        self._engine = engine
+        self._loaded: Window | None = None
+        self.known = ledger.releases()
+        self._taken = {(_statistic_of(name), day) for name, days in self.known.items() for day in days}
+
+    def restore(self) -> None:
+        """Publish what a run that was interrupted had stored.
+
+        Raises  LedgerError for a published file the ledger does not know: it was put back to an older state
+        """
+        places = {publish.place(self._published, name): name for name in self.known}
+        for file in sorted(set(self._published.glob("*/*.parquet")) - set(places)):
+            raise LedgerError(
+                f"{file} was published but the ledger does not know it: put the newest {LEDGER} back, "
+                "an older one would pay for the same days again"
+            )
+        for file, release_id in places.items():
+            if not file.exists() and (content := self._ledger.output(release_id)) is not None:
+                publish.write(file, content)
+
+    def tier(self, block: Window) -> Tier:
+        """The tier of a block: as the policy says, or from what was published for the block before."""
+        if self._policy.budget.tier != "auto":
+            return tier_named(self._policy.budget.tier)
+        before = window_of(BLOCK, block.start - timedelta(1))
+        try:
+            seen = query.windows(self._published, "visitors", before.start, before.end)
+        except NothingPublished:
+            return tier_named(START)
+        days = (seen["end"] - seen["start"]).dt.days + 1
+        return tier_of(seen["value"].sum() / days.sum())
+
+    def first_due(self, first_day: date) -> date:
+        """The first day whose windows may still be released.
+
+        What an earlier run passed by, because its policy named other statistics or another tier, is not
+        made up later: the events of those days may be gone by then.
+        """
+        return max([first_day, *(date.fromisoformat(days[-1]) for days in self.known.values())])
+
+    def due(self, block: Window, tier: Tier, first_day: date, now_ms: int) -> list[tuple[Window, Statistic]]:
+        """What a block's windows owe so far, in order of time; no day of a statistic comes out twice."""
+        owed = [
+            (window, STATISTICS[name])
+            for name in STATISTICS
+            if name in self._shares and (length := tier.window(STATISTICS[name].kind))
+            for window in block.inside(length)
+            if window.end >= first_day and window.is_closed(now_ms)
+            if not any((name, day) in self._taken for day in window.days)
+        ]
+        return sorted(owed, key=lambda pair: (pair[0].end, pair[0].length))
+
+    def release(self, statistic: Statistic, window: Window, tier: Tier) -> Outcome:
+        """Make one release, unless another process made it meanwhile."""
+        release_id = f"{statistic.name}/{window.name}/{window.start}"
+        drawn = mechanism(statistic, nano_rho(self._shares[statistic.name], tier.nano_rho))
+        made: list[bytes] = []
+
+        def make() -> bytes:
+            if self._loaded != window:
+                files = [file for day in window.days for file in batch_files(events_of(self._data, day))]
+                build(self._engine, files, self._policy, window)
+                self._loaded = window
+            counts = bounded_counts(self._engine, statistic, self._policy)
+            made.append(publish.encode(noisy_cells(statistic, window, drawn, counts)))
+            return made[0]
+
+        charge = Charge(
+            window.days,
+            drawn.nano_rho,
+            drawn.atto_delta,
+            tier.nano_rho,
+            ATTO_DELTA_PER_DAY,
+            _spec_hash(statistic, window, drawn, self._policy),
+            version("impersonal"),
+        )
+        try:
+            content = self._ledger.once(release_id, charge, make)
+        except BudgetExhausted as error:
+            return Outcome(release_id, "refused", str(error))
+        publish.write(publish.place(self._published, release_id), content)
+        return Outcome(release_id, "released" if made else "known")
+
+
+def release_due(
+    data: Path, policy: Policy, clock: Clock, first_day: date, progress: Progress | None = None
+) -> list[Outcome]:
+    """Release every window that is due and not yet out, in order of time; doing it again changes nothing.
+
+    first_day   the site's first day; later days are released even when nothing happened on them
+    Raises      LedgerError, PolicyError; a release over budget is an outcome, not an error
+    """
+    now_ms = clock()
+    last_day = last_closed_day(now_ms)
+    report = progress or (lambda what, done, total: None)
+    spill = data / "spill"
+    shutil.rmtree(spill, ignore_errors=True)  # of a run that was killed: it holds private events
+    with Ledger(data / LEDGER) as ledger, Engine(spill) as engine:
+        door = Door(data, policy, ledger, engine)
+        door.restore()
+        outcomes = [Outcome(release_id, "known") for release_id in door.known]
+        first_due = door.first_due(first_day)
+        total = max((last_day - first_due).days + 1, 0)
+        block = window_of(BLOCK, first_due)
+        while block.start <= last_day:
+            tier = door.tier(block)
+            for window, statistic in door.due(block, tier, first_due, now_ms):
+                report("releasing statistics", (window.end - first_due).days, total)
+                outcomes.append(door.release(statistic, window, tier))
+            block = window_of(BLOCK, block.end + timedelta(1))
+        report("releasing statistics", total, total)
+    shutil.rmtree(spill, ignore_errors=True)
+    return outcomes
+
+
+def _statistic_of(release_id: str) -> str:
+    return release_id.split("/", maxsplit=1)[0]
+
+
+def _spec_hash(statistic: Statistic, window: Window, drawn: Mechanism, policy: Policy) -> str:
+    """Identifies what a release ran: its bounds, its SQL, its noise and its public keys."""
+    steps = [sql.text(f"release.{step}") for step in STEPS] + [sql.text(f"statistics.{statistic.name}")]
+    spec = (statistic, window.name, drawn, statistic.public_keys(policy), steps)
+    return hashlib.sha256(repr(spec).encode()).hexdigest()

@@ -1,0 +1,26 @@
+-- one row per event that the purpose `statistics` may use, with the fields it may see
+--
+-- records  private events of the days of `span`
+-- scope    one row per (policy version, version consented to): for each field whether the purpose reaches
+--          it, and the step its time is cut to
+-- span     one row: first millisecond, first millisecond after
+SELECT
+  r.id,
+  r.kind,
+  r.visitor,
+  r.ts_ms - r.ts_ms % s.time_step_ms AS ts_ms,
+  r.ts_ms - r.ts_ms % 86400000 AS day_ms,
+  CASE WHEN s.path AND r.path IS NOT NULL THEN r.path WHEN s.route THEN r.route END AS page,
+  CASE WHEN s.interactive THEN r.interactive END AS interactive,
+  CASE WHEN s.country THEN r.country END AS country,
+  CASE WHEN s.browser THEN r.browser END AS browser,
+  CASE WHEN s.device THEN r.device END AS device
+FROM records AS r
+JOIN scope AS s ON s.policy = r.policy AND s.consent = coalesce(r.consent, '')
+CROSS JOIN span
+WHERE r.kind IN ('view', 'event', 'ping')
+  AND array_contains(r.purposes, 'statistics')
+  AND s.visitor
+  AND r.visitor IS NOT NULL
+  AND r.ts_ms >= span.start_ms
+  AND r.ts_ms < span.end_ms

@@ -1,0 +1,223 @@
+"""What lies in the data directory: segments, batches of private events with their manifests, quarantine.
+
+    logs/<day>/<worker>-<n>.log            segments, as the collector's workers write them
+    events/day=<day>/<batch>.parquet       private events; the file's metadata holds the batch's manifest
+    events/day=<day>/_sealed               nothing is added to this day any more
+    quarantine/day=<day>/<batch>.jsonl     frames of that batch that could not be used
+
+Everything here is the operator's: directories 0700, files 0600, never served.
+"""
+
+import fcntl
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import msgspec
+
+from collector.errors import ImpersonalError
+from collector.record import LOGS, STATUS
+
+EVENTS = "events"
+QUARANTINE = "quarantine"
+SEALED = "_sealed"
+GOOD = "good"
+LATE = "late"
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done and how much there is in all."""
+
+_SEGMENT = re.compile(r"(?P<worker>\w+)-(?P<number>\d+)\.log")
+
+
+class BusyError(ImpersonalError):
+    """Another run is at work on the same data."""
+
+
+class StoreError(ImpersonalError):
+    """A file of the private store cannot be read."""
+
+
+class Stretch(msgspec.Struct, frozen=True):
+    """Bytes of one segment that one batch consumed, and what became of their frames."""
+
+    segment: str
+    start: int
+    end: int
+    sha256: str
+    """Of the bytes, 64 hex digits."""
+    outcomes: dict[str, int]
+    """good, late or one of record.REASONS → frames."""
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What one batch consumed. Always: frames = rows + duplicate + late + quarantined."""
+
+    committed_ms: int
+    stretches: list[Stretch]
+    rows: int
+    duplicate: int
+    """Good records whose id the day already held."""
+
+    @property
+    def outcomes(self) -> Counter[str]:
+        """rows, duplicate, late or a reason of quarantine → frames."""
+        total = Counter(rows=self.rows, duplicate=self.duplicate)
+        for stretch in self.stretches:
+            total.update(stretch.outcomes)
+        del total[GOOD]
+        return +total
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One file of one writer."""
+
+    path: Path
+    day: str
+    worker: str
+    number: int
+
+    @property
+    def name(self) -> str:
+        """The file's name. A worker numbers its segments without end, so no two are alike."""
+        return self.path.name
+
+
+@contextmanager
+def exclusive(data: Path) -> Iterator[None]:
+    """Keep every other run away from a data directory.
+
+    Raises  BusyError where one is at work
+    """
+    descriptor = os.open(data, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyError(
+                f"another `impersonal run` is at work on {data}: wait for it, or stop it"
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def find_segments(data: Path) -> list[Segment]:
+    """Every segment under logs/, by day, worker and number."""
+    found = []
+    for directory, day in days_of(data / LOGS, prefix=""):
+        for path in directory.iterdir():
+            if path.is_file() and (match := _SEGMENT.fullmatch(path.name)):
+                found.append(Segment(path, day, match["worker"], int(match["number"])))
+    return sorted(found, key=lambda segment: (segment.day, segment.worker, segment.number))
+
+
+def is_alive(data: Path, worker: str) -> bool:
+    """Whether a worker's process lives: it holds its lock until it ends, however it ends."""
+    try:
+        descriptor = os.open(data / STATUS / f"{worker}.lock", os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def days_of(directory: Path, prefix: str = "day=") -> list[tuple[Path, str]]:
+    """The directories of single days, oldest first, each with its day as 2026-11-24."""
+    found = []
+    for path in sorted(directory.glob(f"{prefix}????-??-??")):
+        day = path.name.removeprefix(prefix)
+        try:
+            date.fromisoformat(day)
+        except ValueError:
+            continue
+        found.append((path, day))
+    return found
+
+
+def events_of(data: Path, day: str) -> Path:
+    """Where the private events of one day are."""
+    return data / EVENTS / f"day={day}"
+
+
+def batch_files(directory: Path) -> list[Path]:
+    """The committed batches of one day, in order."""
+    return sorted(directory.glob("[0-9]*.parquet"))
+
+
+def is_sealed(data: Path, day: str) -> bool:
+    """Whether nothing is added to a day any more."""
+    return (events_of(data, day) / SEALED).exists()
+
+
+def manifests(database: duckdb.DuckDBPyConnection, directory: Path) -> list[Manifest]:
+    """The manifests of one day's batches.
+
+    Raises  StoreError where a file is not what a batch wrote
+    """
+    query = "SELECT value FROM parquet_kv_metadata($path) WHERE key = 'manifest'"
+    found = []
+    for path in batch_files(directory):
+        try:
+            rows = database.execute(query, {"path": str(path)}).fetchall()
+            found.append(msgspec.json.decode(rows[0][0], type=Manifest))
+        except (duckdb.Error, IndexError, msgspec.DecodeError):
+            raise StoreError(
+                f"{path} is no whole batch of private events: restore it from a copy; "
+                "moving it away gives up what it holds, unless its logs are still there"
+            ) from None
+    return found
+
+
+def consumed_bytes(taken: Iterable[Manifest]) -> dict[str, int]:
+    """Segment → how many of its bytes are consumed, from the first."""
+    consumed: dict[str, int] = {}
+    for manifest in taken:
+        for stretch in manifest.stretches:
+            consumed[stretch.segment] = max(stretch.end, consumed.get(stretch.segment, 0))
+    return consumed
+
+
+def private_directory(path: Path) -> None:
+    """Make a directory and its missing parents, for the owner only, so that they survive a loss of power."""
+    if not path.is_dir():
+        private_directory(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+        sync(path.parent)
+
+
+def write_private(path: Path, lines: Iterable[bytes]) -> None:
+    """Write a file for the owner only, anew."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.writelines(lines)
+
+
+def replace_private(path: Path, text: str) -> None:
+    """Write a small file for the owner only, whole: a reader sees the old one or the new one."""
+    aside = path.with_name(f".{path.name}.tmp")
+    write_private(aside, [text.encode()])
+    sync(aside)
+    aside.replace(path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Make a file's bytes, or the names in a directory, survive a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

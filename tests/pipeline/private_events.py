@@ -1,0 +1,88 @@
+"""Private events for tests: rows by column name, written as Parquet files with the contract's columns."""
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from collector.policy import Policy
+from collector.record import COLUMNS, DAY_MS, day_of
+from pipeline.engine import Engine
+from pipeline.release import build
+from pipeline.windows import Window
+from tests.policies import EVERYTHING, policy, purpose, version
+
+DAY = date(2026, 11, 23)
+"""A Monday; the first day of an ISO week, not of a 28-day block."""
+
+WEEK = Window("week", DAY)
+
+POLICY = policy(version(purpose("statistics", EVERYTHING)))
+
+Row = dict[str, Any]
+
+_numbers = count()
+_SCHEMA = ", ".join(f"{name} {kind}" for name, kind in COLUMNS)
+
+
+def at(day: date = DAY, minutes: float = 0) -> int:
+    """UTC milliseconds, so many minutes into a day."""
+    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    return int(start.timestamp()) * 1000 + round(minutes * 60_000)
+
+
+def closed(day: date) -> int:
+    """The first instant at which a day is closed."""
+    return at(day) + DAY_MS + 2 * 3_600_000
+
+
+def row(kind: str = "view", ts_ms: int | None = None, visitor: str | None = "a", **fields: Any) -> Row:
+    """One private event; everything statistics may see is granted."""
+    known: Row = {
+        "kind": kind,
+        "id": f"{next(_numbers):032x}",
+        "ts_ms": at() if ts_ms is None else ts_ms,
+        "policy": "v1",
+        "purposes": ["statistics"],
+        "visitor": visitor,
+    }
+    if kind == "view":
+        known["path"] = "/"
+    return known | fields
+
+
+def write(file: Path, rows: Iterable[Row]) -> Path:
+    """Write rows to one Parquet file, one column at a time."""
+    listed = list(rows)
+    columns = ", ".join(f'unnest(?::{kind}[]) AS "{name}"' for name, kind in COLUMNS)
+    with duckdb.connect() as database:
+        database.execute(f"CREATE TABLE rows ({_SCHEMA})")
+        if listed:
+            values = [[each.get(name) for each in listed] for name, _ in COLUMNS]
+            database.execute(f"INSERT INTO rows SELECT {columns}", values)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        database.execute("COPY rows TO ? (FORMAT parquet)", [str(file)])
+    return file
+
+
+def store(data: Path, rows: Iterable[Row]) -> None:
+    """Write rows as the private events of a data directory, by UTC day."""
+    days: dict[str, list[Row]] = {}
+    for each in rows:
+        days.setdefault(day_of(each["ts_ms"]), []).append(each)
+    for day, found in days.items():
+        write(data / "events" / f"day={day}" / "000001.parquet", found)
+
+
+def build_rows(
+    engine: Engine,
+    directory: Path,
+    rows: Iterable[Row],
+    window: Window = WEEK,
+    under: Policy = POLICY,
+) -> None:
+    """Build the relations of a window from rows."""
+    build(engine, [write(directory / "000001.parquet", rows)], under, window)

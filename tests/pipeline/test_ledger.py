@@ -1,0 +1,194 @@
+"""The ledger: charged once, never over a day's cap, never changed, whole after any interruption."""
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import BudgetExhausted, LedgerError
+from pipeline.ledger import Charge, Ledger
+
+DAYS = ("2026-11-23", "2026-11-24")
+CAP = 15_000_000
+
+
+def charge(nano_rho: int = 1_000_000, days: tuple[str, ...] = DAYS, atto_delta: int = 0) -> Charge:
+    return Charge(days, nano_rho, atto_delta, CAP, 1_000_000, "spec", "0.1.0")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.sqlite"
+
+
+def run(script: str, *arguments: object) -> "subprocess.Popen[str]":
+    """Another process that knows the ledger."""
+    head = "import os, signal, sys\nfrom pathlib import Path\nfrom pipeline.ledger import Charge, Ledger\n"
+    command = [sys.executable, "-c", head + script, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def test_a_release_is_made_once(path: Path) -> None:
+    """Asked 1,000 times across 100 openings, a release has the same bytes and one charge per day."""
+    made: list[int] = []
+
+    def make() -> bytes:
+        made.append(len(made))
+        return bytes(made)
+
+    answers = set()
+    for _ in range(100):
+        with Ledger(path) as ledger:
+            answers |= {ledger.once("visitors/day/2026-11-23", charge(), make) for _ in range(10)}
+    assert answers == {b"\x00"}
+    with Ledger(path) as ledger:
+        assert [ledger.spent(day) for day in DAYS] == [(1_000_000, 0)] * 2
+        assert ledger.releases() == {"visitors/day/2026-11-23": list(DAYS)}
+
+
+def test_a_day_over_its_cap_refuses_before_anything_is_made(path: Path) -> None:
+    """A charge that one of its days cannot bear charges no day, makes nothing and names the remedy."""
+    with Ledger(path) as ledger:
+        ledger.once("a", charge(CAP - 1, days=DAYS[1:]), lambda: b"a")
+        with pytest.raises(BudgetExhausted, match=r"2026-11-24 has 1e-09 left: .* lower \[budget.shares\]"):
+            ledger.once("b", charge(2), pytest.fail)
+        assert ledger.spent(DAYS[0]) == (0, 0)
+        assert ledger.output("b") is None
+        assert ledger.once("c", charge(1), lambda: b"c") == b"c"
+
+
+def test_delta_is_capped_too(path: Path) -> None:
+    """A day's δ is used up like its ρ."""
+    with Ledger(path) as ledger:
+        ledger.once("a", charge(atto_delta=600_000), lambda: b"a")
+        with pytest.raises(BudgetExhausted):
+            ledger.once("b", charge(atto_delta=400_001), pytest.fail)
+        ledger.once("c", charge(atto_delta=400_000), lambda: b"c")
+
+
+def test_the_first_release_sets_a_day_s_cap_for_good(path: Path) -> None:
+    """A later release cannot raise the cap of a day, whatever it asks for."""
+    low = Charge(DAYS, 1_000_000, 0, 4_000_000, 0, "spec", "0.1.0")
+    with Ledger(path) as ledger:
+        ledger.once("a", low, lambda: b"a")
+        with pytest.raises(BudgetExhausted):
+            ledger.once("b", charge(3_000_001), pytest.fail)
+
+
+def test_a_failure_in_the_middle_leaves_nothing(path: Path) -> None:
+    """Where making a release fails, its charge goes too, and it can be made later."""
+
+    def fail() -> bytes:
+        raise ZeroDivisionError
+
+    with Ledger(path) as ledger:
+        with pytest.raises(ZeroDivisionError):
+            ledger.once("a", charge(), fail)
+        assert ledger.spent(DAYS[0]) == (0, 0)
+        assert ledger.once("a", charge(), lambda: b"a") == b"a"
+
+
+CHEATS: dict[str, str] = {
+    "an unknown day": "INSERT INTO charge VALUES ('b', '2030-01-01', 1, 0)",
+    "over the cap": "INSERT INTO charge VALUES ('b', '2026-11-23', 14000001, 0)",
+    "a negative charge": "INSERT INTO charge VALUES ('b', '2026-11-23', -1, 0)",
+    "a cap beyond the guarantee": "INSERT INTO cap VALUES ('2030-01-01', 15000001, 0)",
+    "a release without a charge": "INSERT INTO release VALUES ('b', '', '', x'00')",
+    "a second cap": "INSERT INTO cap VALUES ('2026-11-23', 15000000, 0)",
+    "a replaced cap": "INSERT OR REPLACE INTO cap VALUES ('2026-11-23', 15000000, 0)",
+    "a replaced charge": "INSERT OR REPLACE INTO charge VALUES ('a', '2026-11-23', 1, 0)",
+    "a replaced release": "REPLACE INTO release VALUES ('a', '', '', x'00')",
+    "an upserted charge": """
+        INSERT INTO charge VALUES ('a', '2026-11-23', 1, 0) ON CONFLICT DO UPDATE SET nano_rho = 1
+    """,
+    "an updated cap": "UPDATE cap SET nano_rho = 15000000",
+    "an updated charge": "UPDATE charge SET nano_rho = 1",
+    "an updated release": "UPDATE OR REPLACE release SET output = x'00'",
+    "a deleted cap": "DELETE FROM cap",
+    "a deleted charge": "DELETE FROM charge WHERE release_id = 'a'",
+    "a deleted release": "DELETE FROM release",
+}
+
+
+@pytest.mark.parametrize("statement", CHEATS.values(), ids=CHEATS)
+def test_the_file_itself_refuses(path: Path, statement: str) -> None:
+    """Any connection is refused what the ledger forbids, and nothing changes."""
+    with Ledger(path) as ledger:
+        ledger.once("a", charge(), lambda: b"a")
+    plain = sqlite3.connect(path)
+    before = list(plain.iterdump())
+    with pytest.raises(sqlite3.IntegrityError):
+        plain.execute(statement)
+    plain.commit()
+    assert list(plain.iterdump()) == before
+    plain.close()
+
+
+def test_the_ledger_is_private(path: Path) -> None:
+    """The file is its owner's alone, from the moment it exists."""
+    with Ledger(path):
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_broken_ledger_is_refused(path: Path) -> None:
+    """A file that is no ledger is refused with a remedy, never written anew."""
+    path.write_bytes(b"not a database, certainly" * 100)
+    with pytest.raises(LedgerError, match="put the last good copy back"):
+        Ledger(path)
+    assert path.read_bytes().startswith(b"not a database")
+
+
+RACE = """
+from pipeline.errors import BudgetExhausted
+path, name = Path(sys.argv[1]), sys.argv[2]
+granted = 0
+with Ledger(path) as ledger:
+    for n in range(25):
+        charge = Charge(("2026-11-23",), 300_000, 0, 15_000_000, 0, "spec", "0.1.0")
+        try:
+            granted += ledger.once(f"{name}-{n}", charge, lambda: b"x") == b"x"
+        except BudgetExhausted:
+            pass
+print(granted)
+"""
+
+
+def test_processes_together_never_exceed_a_cap(path: Path) -> None:
+    """Four processes asking for 100 charges get the 50 that a day can bear."""
+    racers = [run(RACE, path, name) for name in "abcd"]
+    assert sum(int(racer.communicate()[0]) for racer in racers) == 50
+    with Ledger(path) as ledger:
+        assert ledger.spent("2026-11-23") == (CAP, 0)
+        assert len(ledger.releases()) == 50
+
+
+KILLED = """
+path, last = Path(sys.argv[1]), int(sys.argv[2])
+with Ledger(path) as ledger:
+    steps = iter(range(last))
+    def step(statement):
+        if next(steps, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+    ledger._database.set_trace_callback(step)
+    days = ("2026-11-23", "2026-11-24")
+    ledger.once("a", Charge(days, 1_000_000, 0, 15_000_000, 0, "spec", "0.1.0"), lambda: b"a")
+"""
+
+
+def test_a_kill_between_any_two_steps_leaves_all_or_nothing(tmp_path: Path) -> None:
+    """Killed before any statement, a release is charged on all its days and stored, or not at all."""
+    found: list[bool] = []
+    for last in range(100):
+        path = tmp_path / f"{last}.sqlite"
+        process = run(KILLED, path, last)
+        process.communicate()
+        with Ledger(path) as ledger:
+            is_stored = ledger.output("a") == b"a"
+            assert ledger.releases() == ({"a": list(DAYS)} if is_stored else {})
+        found.append(is_stored)
+        if process.returncode == 0:
+            break
+    assert len(found) > 8
+    assert found == [False] * (len(found) - 1) + [True]

@@ -1,0 +1,312 @@
+"""The one door, from private events to published files and the ledger."""
+
+import os
+import random
+import signal
+import stat
+import subprocess
+import sys
+import time
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from collector.policy import Budget, Policy
+from pipeline.errors import LedgerError
+from pipeline.ledger import Ledger
+from pipeline.publish import place
+from pipeline.release import release_due
+from pipeline.statistics import STATISTICS
+from pipeline.windows import Window, last_closed_day, tier_of, window_of
+from tests.pipeline.private_events import DAY, POLICY, Row, at, closed, row, store
+
+TOTALS = {name for name, statistic in STATISTICS.items() if statistic.kind == "total"}
+
+
+def under(
+    tier: str = "medium", shares: dict[str, float] | None = None, pages: tuple[str, ...] = ()
+) -> Policy:
+    return Policy(POLICY.controller, POLICY.versions, Budget(tier, shares or {}, pages))
+
+
+def release(data: Path, policy: Policy, last_day: date, first_day: date = DAY) -> dict[str, str]:
+    """Release what is due when a day has just closed: release → state."""
+    outcomes = release_due(data, policy, lambda: closed(last_day), first_day)
+    assert len({outcome.release_id for outcome in outcomes}) == len(outcomes)
+    return {outcome.release_id: outcome.state for outcome in outcomes}
+
+
+def published(data: Path) -> dict[str, bytes]:
+    """Every published file."""
+    root = data / "published"
+    return {str(file.relative_to(root)): file.read_bytes() for file in root.rglob("*") if file.is_file()}
+
+
+def cells(data: Path, release_id: str) -> list[dict[str, Any]]:
+    """The rows of one published file."""
+    with duckdb.connect() as database:
+        frame = database.read_parquet(str(place(data / "published", release_id))).df()
+    rows: list[dict[str, Any]] = frame.to_dict("records")
+    return rows
+
+
+def crowd(visitors: int, day: date = DAY, **fields: Any) -> list[Row]:
+    """So many visitors with one view each."""
+    return [row(ts_ms=at(day), visitor=f"{n:032x}", **fields) for n in range(visitors)]
+
+
+# ---------- what is published
+
+
+def test_a_day_is_published_with_noise_and_intervals(tmp_path: Path) -> None:
+    """A closed day's totals are published near the truth, each with σ and its 95 % interval."""
+    store(tmp_path, crowd(500))
+    assert set(release(tmp_path, under(), DAY)) == {f"{name}/day/{DAY}" for name in TOTALS}
+    (visitors,) = cells(tmp_path, f"visitors/day/{DAY}")
+    assert visitors["sigma"] == pytest.approx(20.41, abs=0.01)
+    assert abs(visitors["value"] - 500) < 7 * 20.41  # 1 in 10¹¹ is further off
+    assert visitors["upper"] - visitors["value"] == pytest.approx(1.96 * 20.41, abs=0.01)
+    assert {key: visitors[key] for key in ("statistic", "window", "thresholded")} == {
+        "statistic": "visitors",
+        "window": "day",
+        "thresholded": False,
+    }
+
+
+def test_public_keys_are_published_empty_or_not(tmp_path: Path) -> None:
+    """Every public key has a cell, with noise around zero where nothing was seen."""
+    release(tmp_path, under("large", pages=("/", "/about")), DAY)
+    for name, statistic in STATISTICS.items():
+        found = cells(tmp_path, f"{name}/day/{DAY}")
+        keys = [None] if statistic.keys == (None,) else list(statistic.keys or ("/", "/about"))
+        assert len(found) == len(keys)
+        assert keys == [None] or [cell["key"] for cell in found] == keys
+    values = [cell["value"] for cell in cells(tmp_path, f"countries/day/{DAY}")]
+    assert len(set(values)) > 50
+
+
+def test_private_pages_need_a_crowd(tmp_path: Path) -> None:
+    """A page the policy does not declare is named when hundreds saw it, never when one did."""
+    store(tmp_path, [*crowd(1000, path="/popular"), row(path="/only-mine", visitor="f")])
+    release(tmp_path, under("medium", pages=("/declared",)), DAY + timedelta(6))
+    for name in ("pages", "entry_pages"):
+        found = {cell["key"]: cell["thresholded"] for cell in cells(tmp_path, f"{name}/week/{DAY}")}
+        assert found == {"/declared": False, "/popular": True}
+
+
+def test_every_cell_of_a_file_is_a_whole_number(tmp_path: Path) -> None:
+    """Values are integers, so that no low-order bits of a float can tell what they were made from."""
+    release(tmp_path, under("large"), DAY)
+    with duckdb.connect() as database:
+        files = str(tmp_path / "published" / "*" / "*.parquet")
+        kinds = dict(
+            zip(*(getattr(database.read_parquet(files), name) for name in ("columns", "types")), strict=True)
+        )
+    assert str(kinds["value"]) == "BIGINT"
+    assert [str(kinds[name]) for name in ("start", "end")] == ["DATE", "DATE"]
+
+
+# ---------- when
+
+
+def test_only_closed_days_are_released(tmp_path: Path) -> None:
+    """A day can be released from two hours after its end on, not a millisecond earlier."""
+    store(tmp_path, crowd(3))
+    assert release_due(tmp_path, under(), lambda: closed(DAY) - 1, DAY) == []
+    assert not (tmp_path / "published").exists()
+    assert len(release_due(tmp_path, under(), lambda: closed(DAY), DAY)) == len(TOTALS)
+
+
+def test_empty_days_are_released(tmp_path: Path) -> None:
+    """Days on which nothing happened are released like all others: a gap would say so exactly."""
+    states = release(tmp_path, under(shares={"visitors": 0.1}), DAY + timedelta(2))
+    assert list(states) == [f"visitors/day/{DAY + timedelta(n)}" for n in range(3)]
+
+
+WINDOWS = {
+    "tiny": ({"28-days"}, set[str]()),
+    "small": ({"week"}, {"week"}),
+    "medium": ({"day"}, {"week"}),
+    "large": ({"day"}, {"day"}),
+}
+
+
+@pytest.mark.parametrize("tier", WINDOWS)
+def test_tiers_choose_windows(tmp_path: Path, tier: str) -> None:
+    """Each tier releases totals and lists over its own windows, and the first window holds the first day."""
+    shares = {"visitors": 0.1, "devices": 0.1}
+    block = window_of("28-days", DAY)
+    states = release(tmp_path, under(tier, shares), block.end, first_day=DAY + timedelta(2))
+    totals, lists = WINDOWS[tier]
+    windows = {(name, window) for name, window, _ in (each.split("/") for each in states)}
+    assert windows == {("visitors", name) for name in totals} | {("devices", name) for name in lists}
+    starts = [date.fromisoformat(each.split("/")[2]) for each in states if each.startswith("visitors")]
+    assert min(starts) == window_of(next(iter(totals)), DAY + timedelta(2)).start
+
+
+def test_windows_are_aligned() -> None:
+    """Weeks begin on Mondays, a 28-day block is four of them, and all fit into one another."""
+    assert window_of("week", date(2026, 11, 29)) == Window("week", DAY)
+    block = window_of("28-days", DAY)
+    assert block.start <= DAY <= block.end
+    assert (block.start - date(1970, 1, 5)).days % 28 == 0
+    assert [week.start.isoweekday() for week in block.inside("week")] == [1] * 4
+    assert [day for week in block.inside("week") for day in week.days] == list(block.days)
+    assert last_closed_day(closed(DAY)) == DAY
+    assert last_closed_day(closed(DAY) - 1) == DAY - timedelta(1)
+
+
+@pytest.mark.parametrize(("visitors", "tier"), [(-5, "tiny"), (49, "tiny"), (50, "small"), (10_000, "large")])
+def test_tiers_by_published_size(visitors: float, tier: str) -> None:
+    """A site's tier follows from the visitors it has published."""
+    assert tier_of(visitors).name == tier
+
+
+def test_auto_follows_what_was_published_the_block_before(tmp_path: Path) -> None:
+    """A new site starts small; from the next block on its tier follows its published visitors."""
+    first = window_of("28-days", DAY)
+    then = window_of("28-days", first.end + timedelta(1))
+    # 1,200 a day on each of the first week's days, of which the week releases the sum.
+    store(tmp_path, [each for n in range(7) for each in crowd(1200, DAY + timedelta(n))])
+    start = window_of("week", first.end).start
+    assert start >= DAY
+    store(tmp_path, [each for n in range(7) for each in crowd(1200, start + timedelta(n))])
+    states = release(tmp_path, under("auto", {"visitors": 0.5}), then.start, first_day=start)
+    assert list(states) == [f"visitors/week/{start}", f"visitors/day/{then.start}"]
+
+
+# ---------- once
+
+
+def test_releasing_again_changes_nothing(tmp_path: Path) -> None:
+    """However often releases are asked for, files and charges stay, whatever happened to the events."""
+    store(tmp_path, crowd(100))
+    first = release(tmp_path, under(), DAY + timedelta(6))
+    before = published(tmp_path)
+    store(tmp_path, crowd(900))
+    for _ in range(20):
+        assert set(release(tmp_path, under(), DAY + timedelta(6)).values()) == {"known"}
+    assert published(tmp_path) == before
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        assert set(ledger.releases()) == set(first)
+        assert {place(Path(), name): ledger.output(name) for name in first} == {
+            Path(name): content for name, content in before.items()
+        }
+        # Each day pays for its own totals and for the lists of its week, 0.66 of ρ = 0.015 in all.
+        for day in Window("week", DAY).days:
+            rho, delta = ledger.spent(day)
+            assert rho == 9_900_000
+            assert 0 < delta <= 1_000_000
+
+
+def test_another_tier_does_not_release_a_day_twice(tmp_path: Path) -> None:
+    """Days whose totals are out as days are not released again as weeks, nor is what was passed by."""
+    shares = {"visitors": 0.1}
+    release(tmp_path, under("medium", shares), DAY + timedelta(1))
+    later = release(tmp_path, under("small", {**shares, "visits": 0.1}), DAY + timedelta(13))
+    made = {name for name, state in later.items() if state == "released"}
+    second = DAY + timedelta(7)
+    assert made == {f"visits/week/{DAY}", f"visits/week/{second}", f"visitors/week/{second}"}
+    everything = release(tmp_path, under("small", {"visitors": 0.1, "devices": 0.1}), DAY + timedelta(20))
+    assert [name for name in everything if name.startswith("devices")] == [
+        f"devices/week/{second}",
+        f"devices/week/{second + timedelta(7)}",
+    ]
+
+
+def test_over_budget_is_an_outcome(tmp_path: Path) -> None:
+    """A release that a day cannot bear is refused with the reason, and the rest goes on."""
+    release(tmp_path, under(shares={"visitors": 0.9}), DAY)
+    outcomes = release_due(tmp_path, under(shares={"visits": 0.2, "bounce": 0.1}), lambda: closed(DAY), DAY)
+    by_id = {outcome.release_id: outcome for outcome in outcomes}
+    refused = by_id[f"visits/day/{DAY}"]
+    assert refused.state == "refused"
+    assert "needs ρ = 0.003, 2026-11-23 has 0.0015 left" in refused.reason
+    assert by_id[f"bounce/day/{DAY}"].state == "released"
+    assert not place(tmp_path / "published", refused.release_id).exists()
+
+
+def test_a_rewound_ledger_is_refused(tmp_path: Path) -> None:
+    """A ledger older than what is published would pay for the same days twice: nothing is released."""
+    release(tmp_path, under(), DAY)
+    backup = (tmp_path / "ledger.sqlite").read_bytes()
+    release(tmp_path, under(), DAY + timedelta(1))
+    (tmp_path / "ledger.sqlite").write_bytes(backup)
+    before = published(tmp_path)
+    with pytest.raises(LedgerError, match=r"put the newest ledger\.sqlite back"):
+        release(tmp_path, under(), DAY + timedelta(2))
+    assert published(tmp_path) == before
+
+
+def test_a_lost_file_is_published_again_as_it_was(tmp_path: Path) -> None:
+    """What a run stored but had no time to publish appears with the same bytes, for free."""
+    release(tmp_path, under(), DAY)
+    before = published(tmp_path)
+    place(tmp_path / "published", f"visits/day/{DAY}").unlink()
+    assert set(release(tmp_path, under(), DAY).values()) == {"known"}
+    assert published(tmp_path) == before
+
+
+RUN = """
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Any
+from tests.pipeline.test_release import under
+from tests.pipeline.private_events import DAY, closed
+from pipeline.release import release_due
+release_due(Path(sys.argv[1]), under("large"), lambda: closed(date.fromisoformat(sys.argv[2])), DAY)
+"""
+
+
+def test_killed_at_any_moment_a_run_leaves_charges_with_bytes(tmp_path: Path) -> None:
+    """Killed at random while releasing: each charge has its bytes, each file is what the ledger holds."""
+    last_day = DAY + timedelta(13)
+    store(tmp_path, [each for n in range(14) for each in crowd(20, DAY + timedelta(n))])
+    dice = random.Random()
+    kept: dict[str, bytes] = {}
+    for _ in range(4):
+        process = subprocess.Popen([sys.executable, "-c", RUN, str(tmp_path), str(last_day)])
+        until = time.monotonic() + 60
+        while len(published(tmp_path)) <= len(kept) and time.monotonic() < until:
+            time.sleep(0.005)
+        time.sleep(dice.random() / 5)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        with Ledger(tmp_path / "ledger.sqlite") as ledger:
+            stored = {str(place(Path(), name)): ledger.output(name) for name in ledger.releases()}
+        files = {name: content for name, content in published(tmp_path).items() if name.endswith(".parquet")}
+        assert None not in stored.values()
+        assert files.items() <= stored.items()
+        assert kept.items() <= files.items()
+        kept = files
+    release(tmp_path, under("large"), last_day)
+    assert len([name for name in published(tmp_path) if name.endswith(".parquet")]) == 14 * len(STATISTICS)
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        assert {ledger.spent(day)[0] for day in Window("week", DAY).days} == {2_640_000}
+
+
+# ---------- what it leaves on the disk, and what it says of itself
+
+
+def test_the_ledger_is_private_and_nothing_else_is_left(tmp_path: Path) -> None:
+    """The ledger is 0600; beside it and the published files a run leaves nothing."""
+    store(tmp_path, crowd(10))
+    release(tmp_path, under(), DAY)
+    assert stat.S_IMODE((tmp_path / "ledger.sqlite").stat().st_mode) == 0o600
+    assert {each.name for each in tmp_path.iterdir()} == {"events", "ledger.sqlite", "published"}
+    assert all(name.endswith(".parquet") for name in published(tmp_path))
+
+
+def test_progress_counts_days(tmp_path: Path) -> None:
+    """Progress goes from 0 to the days there are, and never back."""
+    said: list[tuple[str, int, int]] = []
+    release_due(
+        tmp_path, under(), lambda: closed(DAY + timedelta(6)), DAY, lambda *report: said.append(report)
+    )
+    done = [each for _, each, _ in said]
+    assert done == sorted(done)
+    assert (done[0], said[-1]) == (0, ("releasing statistics", 7, 7))
