@@ -128,8 +128,9 @@ class Pseudonyms:
         today = day_of(now_ms)
         if self._salt_day and self._salt_day < today:
             self._salt, self._salt_day = b"", ""
-        for salt in self._keys.glob("salt-????-??-??"):
-            if salt.name.removeprefix("salt-") < today:
+        # A worker killed while it made a salt leaves a copy aside, as .salt-<day>-<random>.
+        for salt in (*self._keys.glob("salt-*"), *self._keys.glob(".salt-*")):
+            if salt.name.lstrip(".").removeprefix("salt-")[: len(today)] < today:
                 destroy(salt)
 
 

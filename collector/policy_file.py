@@ -50,7 +50,7 @@ def read(text: str) -> tuple[Policy | None, list[str]]:
     """The policy a text says, or None and what is wrong with it."""
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # tomllib lets those of an absurd number or depth through
         line = re.search(r"at line (\d+)", str(error))
         return None, [f"{line[1] if line else 1}: not TOML: {error}; correct the syntax"]
     reader = _Reader(_lines(text))
@@ -63,7 +63,7 @@ def _lines(text: str) -> dict[Path, int]:
     places: dict[Path, int] = {(): 1}
     arrays: dict[tuple[str, ...], int] = {}
     table: Path = ()
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # as TOML counts them
         if header := _TABLE.match(line):
             names = _names(header[2])
             if header[1] == "[[":
@@ -79,6 +79,15 @@ def _lines(text: str) -> dict[Path, int]:
 
 def _names(dotted: str) -> tuple[str, ...]:
     return tuple(part.strip().strip("\"'") for part in dotted.split("."))
+
+
+def _shown(value: object) -> str:
+    """A value as a message may quote it."""
+    try:
+        text = repr(value)
+    except ValueError:  # a number of more digits than Python prints
+        text = "too large"
+    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 class _Reader:
@@ -117,7 +126,7 @@ class _Reader:
         value = table[key]
         # bool is an int and datetime a date to isinstance, but neither is meant as one.
         if not isinstance(value, kind) or isinstance(value, bool | datetime):
-            self.mistake((*path, key), f"is {value!r}", remedy)
+            self.mistake((*path, key), f"is {_shown(value)}", remedy)
             return None
         return value
 
@@ -149,8 +158,8 @@ class _Reader:
         values = self.take(table, path, key, list, remedy, default=[]) or []
         for value in values:
             if not isinstance(value, str) or not fits(value):
-                self.mistake((*path, key), f"holds {value!r}", remedy)
-        return tuple(str(value) for value in values)
+                self.mistake((*path, key), f"holds {_shown(value)}", remedy)
+        return tuple(value for value in values if isinstance(value, str))
 
     def table(self, table: Mapping[str, Any], path: Path, key: str, remedy: str) -> dict[str, Any]:
         return self.take(table, path, key, dict, remedy, default={}) or {}
@@ -242,7 +251,7 @@ def _named(
         if not _NAME.fullmatch(name):
             reader.mistake((*path, name), "is no name", "use up to 32 lower-case letters, digits, _ and -")
         elif not isinstance(table, dict):
-            reader.mistake((*path, name), f"is {table!r}", "make it a table")
+            reader.mistake((*path, name), f"is {_shown(table)}", "make it a table")
         else:
             made[name] = make(reader, table, (*path, name))
     return made
@@ -294,7 +303,7 @@ def _retention(reader: _Reader, table: Mapping[str, Any], path: Path) -> int:
     remedy = f"use whole days from 1 to {MAX_RETENTION_DAYS}"
     days = reader.take(table, path, "retention_days", int, remedy)
     if days is not None and not 1 <= days <= MAX_RETENTION_DAYS:
-        reader.mistake((*path, "retention_days"), f"is {days}", remedy)
+        reader.mistake((*path, "retention_days"), f"is {_shown(days)}", remedy)
     return days or 1
 
 
@@ -321,14 +330,12 @@ def _budget(reader: _Reader, table: Mapping[str, Any]) -> Budget:
     path: Path = ("budget",)
     reader.only(table, path, ("tier", "pages", "shares"))
     shares = reader.table(table, path, "shares", "make it a table [budget.shares]")
+    numbers: dict[str, float] = {}
     for name, share in shares.items():
         if not isinstance(share, int | float) or isinstance(share, bool) or not 0 < share <= 1:
-            reader.mistake((*path, "shares", name), f"is {share!r}", "use a share above 0 and up to 1")
-    numbers = {
-        name: float(share)
-        for name, share in shares.items()
-        if isinstance(share, int | float) and not isinstance(share, bool)
-    }
+            reader.mistake((*path, "shares", name), f"is {_shown(share)}", "use a share above 0 and up to 1")
+        else:
+            numbers[name] = float(share)
     if sum(numbers.values()) > 1 + 1e-9:
         reader.mistake(
             (*path, "shares"), f"sum to {sum(numbers.values()):g}", "lower them until they sum to at most 1"

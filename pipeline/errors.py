@@ -3,6 +3,8 @@
 ImpersonalError (of the collector)
  ├─ LedgerError          the privacy ledger cannot be used as it is
  │   └─ BudgetExhausted  a release would spend more than a day has left
+ ├─ BusyError            another run is at work on the same data
+ ├─ StoreError           a file of the private store cannot be read
  └─ QueryError           published statistics cannot answer what was asked
      ├─ UnknownStatistic
      └─ NothingPublished
@@ -17,6 +19,14 @@ class LedgerError(ImpersonalError):
 
 class BudgetExhausted(LedgerError):  # noqa: N818 - what happened, said plainly
     """A release would spend more than a day has left; nothing was read, drawn or charged."""
+
+
+class BusyError(ImpersonalError):
+    """Another run is at work on the same data."""
+
+
+class StoreError(ImpersonalError):
+    """A file of the private store cannot be read."""
 
 
 class QueryError(ImpersonalError):

@@ -21,8 +21,8 @@ from pathlib import Path
 import duckdb
 import msgspec
 
-from collector.errors import ImpersonalError
 from collector.record import LOGS, STATUS
+from pipeline.errors import BusyError, StoreError
 
 EVENTS = "events"
 QUARANTINE = "quarantine"
@@ -34,14 +34,6 @@ Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done and how much there is in all."""
 
 _SEGMENT = re.compile(r"(?P<worker>\w+)-(?P<number>\d+)\.log")
-
-
-class BusyError(ImpersonalError):
-    """Another run is at work on the same data."""
-
-
-class StoreError(ImpersonalError):
-    """A file of the private store cannot be read."""
 
 
 class Stretch(msgspec.Struct, frozen=True):

@@ -107,7 +107,7 @@ def visit_and_publish(data: Path, rules: Policy) -> dict[str, list[Person]]:
 
 
 def test_nothing_of_a_refusing_visitor_is_on_disk(data: Path) -> None:
-    """No address, agent or id of anybody, and nothing at all of who did not consent, after the whole pipeline."""
+    """After the whole pipeline: nobody's address, agent or id, and nothing of who did not consent."""
     people = visit_and_publish(data, CONSENTED)
     everybody = [person for group in people.values() for person in group]
     granted = people["grants"]

@@ -18,7 +18,18 @@ CONTRACT = (
     "collector.errors",
 )
 ANSWERS_PEOPLE = ("query", "segments", "charts", "server")
-PRIVATE_STORE = ("ingest", "release", "ledger", "noise", "rights", "status", "access_log")
+PRIVATE_STORE = (
+    "ingest",
+    "store",
+    "days",
+    "run",
+    "release",
+    "ledger",
+    "noise",
+    "rights",
+    "status",
+    "access_log",
+)
 
 
 def module_name(path: Path) -> str:

@@ -94,8 +94,10 @@ def test_a_salt_dies_within_25_hours(tmp_path: Path) -> None:
     salt = tmp_path / "keys" / "salt-2026-11-24"
     pseudonyms.forget_past_days(MIDNIGHT_MS + DAY_MS + 29 * 60_000)
     assert salt.exists()
+    aside = salt.with_name(".salt-2026-11-24-0123456789abcdef")
+    aside.write_bytes(salt.read_bytes())
     pseudonyms.forget_past_days(MIDNIGHT_MS + DAY_MS + 31 * 60_000)
-    assert not salt.exists()
+    assert not salt.exists() and not aside.exists()
     assert pseudonyms.of_day(MIDNIGHT_MS, "192.0.2.1", b"") != before
 
 

@@ -1,0 +1,65 @@
+"""What a policy means for the statistics: what would go wrong, and how exact they will be."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from collector.errors import PolicyError
+from collector.policy import Policy
+from pipeline.release import PURPOSE, Mechanism, mechanism
+from pipeline.statistics import STATISTICS, Statistic, enabled, nano_rho
+from pipeline.windows import LENGTHS, TIERS, Tier
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How exact one statistic is in one tier."""
+
+    statistic: Statistic
+    tier: Tier
+    window: str
+    mechanism: Mechanism
+
+
+def tiers(policy: Policy) -> tuple[Tier, ...]:
+    """The tiers that a site may be in under its policy."""
+    return tuple(tier for tier in TIERS if policy.budget.tier in ("auto", tier.name))
+
+
+def mistakes(policy: Policy) -> list[str]:
+    """What the statistics cannot live with in a policy that is valid otherwise; each with its remedy."""
+    found = []
+    try:
+        enabled(policy)
+    except PolicyError as error:
+        found += error.mistakes
+    windows = {window for tier in tiers(policy) for window in (tier.total, tier.list) if window}
+    longest = max(LENGTHS[window] for window in windows)
+    for version in policy.versions:
+        purpose = version.purposes.get(PURPOSE)
+        # A window is released when its last day closes: its first day's records must still be there.
+        if purpose and any(purpose.levels.values()) and purpose.retention_days < longest:
+            found.append(
+                f"versions.{version.id}.purposes.{PURPOSE}.retention_days is {purpose.retention_days}, "
+                f"but a {policy.budget.tier} site counts windows of {longest} days: use at least {longest}, "
+                "or a larger tier"
+            )
+    return found
+
+
+def remarks(policy: Policy) -> Iterator[str]:
+    """What is allowed, but perhaps not meant."""
+    for version in policy.versions:
+        purpose = version.purposes.get(PURPOSE)
+        if purpose is None:
+            yield f"version {version.id} has no purpose {PURPOSE}: nothing is counted under it"
+        elif not purpose.level("cookie"):
+            yield f'version {version.id} counts nobody: give {PURPOSE} cookie = "daily" or "long-lived"'
+
+
+def precisions(policy: Policy) -> Iterator[Precision]:
+    """The noise of every enabled statistic in every tier that releases it."""
+    for name, share in enabled(policy).items():
+        row = STATISTICS[name]
+        for tier in tiers(policy):
+            if window := tier.window(row.kind):
+                yield Precision(row, tier, window, mechanism(row, nano_rho(share, tier.nano_rho)))

@@ -1,0 +1,251 @@
+"""The commands. Each imports what it runs when it runs, so that `--help` answers at once."""
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from collector.errors import ConfigurationError, PolicyError
+from collector.policy_file import load
+from pipeline import terminal
+from pipeline.boundary import FAILED, in_a_line, interruptible, is_expected
+from pipeline.demo.command import demo
+
+POLICY = "policy.toml"
+_UNITS_S = {"s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60}
+_DAY = click.DateTime(["%Y-%m-%d"])
+
+
+def invoke(arguments: Sequence[str]) -> int:
+    """Run one command and give back its exit status."""
+    try:
+        status = impersonal.main(list(arguments), prog_name="impersonal", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    return int(status or 0)
+
+
+def data_option(command: Callable[..., object]) -> Callable[..., object]:
+    """`--data DIR`, as every command takes it."""
+    return click.option(
+        "--data",
+        type=click.Path(file_okay=False, path_type=Path),
+        envvar="IMPERSONAL_DATA",
+        default=Path("data"),
+        show_default=True,
+        help="The site's data directory; also $IMPERSONAL_DATA.",
+    )(command)
+
+
+def format_option(*formats: str) -> Callable[[Callable[..., object]], Callable[..., object]]:
+    """`--format`, as every command that prints rows takes it."""
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(formats),
+        default=formats[0],
+        show_default=True,
+        help="For people, or for programs.",
+    )
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="impersonal", prog_name="impersonal")
+def impersonal() -> None:
+    """First-party web analytics: consent enforced at capture, statistics that say nothing about anyone.
+
+    \b
+    A site in three commands:
+      impersonal init                          write data/policy.toml, then mount the collector
+      impersonal run --every 1h                read the logs, publish what is due
+      impersonal report --by page              published numbers, each with its 95 % interval
+
+    Exit status: 0 done, 1 refused or failed (one line says why and what to do), 2 wrong usage.
+    """
+
+
+@impersonal.command()
+@data_option
+def init(data: Path) -> None:
+    """Write a commented policy that works as it is, and the private directory it stands in.
+
+    \b
+    impersonal init
+    impersonal init --data /var/lib/shop
+    """
+    target = data / POLICY
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    today = datetime.now(UTC).date().isoformat()
+    template = files("pipeline").joinpath(POLICY).read_text(encoding="utf-8")
+    try:
+        target.touch(mode=0o600, exist_ok=False)
+        target.write_text(template.replace("1970-01-01", today), encoding="utf-8")
+    except FileExistsError:
+        raise ConfigurationError(
+            f"{target} exists and stays as it is: edit it, or name another --data"
+        ) from None
+    click.echo(f"Wrote {target}. Put your name and words in, then:")
+    click.echo(f"  impersonal policy check --data {data}")
+    click.echo(f'  app.add_middleware(Collector, policy="{target}", data="{data}")')
+
+
+@impersonal.group()
+def policy() -> None:
+    """The privacy policy that is enforced."""
+
+
+@policy.command("check")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
+@data_option
+def policy_check(file: Path | None, data: Path) -> int:
+    """Say everything that is wrong with a policy, or what it means.
+
+    FILE is DIR/policy.toml unless given. Prints each mistake with its line and remedy and exits 1, or prints
+    the versions, the purposes and the noise (σ) that every published statistic gets.
+
+    \b
+    impersonal policy check
+    impersonal policy check new-policy.toml
+    """
+    source = file or data / POLICY
+    loaded = load(source)
+    from pipeline import check  # noqa: PLC0415
+
+    if found := check.mistakes(loaded):
+        raise PolicyError([f"{source}: {mistake}" for mistake in found])
+    for line in terminal.policy_lines(loaded, _now_ms()):
+        click.echo(line)
+    return 0
+
+
+@impersonal.command()
+@click.option(
+    "--every", metavar="TIME", callback=lambda *given: _seconds(given[-1]), help="Go on: 30m, 1h, 1d."
+)
+@data_option
+def run(every: int | None, data: Path) -> int:
+    """Read the logs, seal the days that are over, publish the statistics that are due.
+
+    Once, or for ever with --every; cron does as well. Whatever stops it leaves nothing half done. Doing it
+    again changes nothing that is published.
+
+    \b
+    impersonal run
+    impersonal run --every 1h --data /var/lib/shop
+    """
+    # A service manager stops it as Ctrl-C does.
+    signal.signal(signal.SIGTERM, _interrupt)
+    if every is None:
+        _round(data)
+        return 0
+    try:
+        while True:
+            started_s = time.monotonic()
+            try:
+                _round(data)
+            except Exception as error:
+                if not is_expected(error):
+                    raise
+                click.echo(f"impersonal: {in_a_line(error)}", err=True)
+            sys.stdout.flush()
+            time.sleep(max(0.0, started_s + every - time.monotonic()))
+    except KeyboardInterrupt:
+        click.echo("Stopped; nothing is half done.")
+    return 0
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _round(data: Path) -> None:
+    from pipeline.run import run_once  # noqa: PLC0415
+
+    loaded = load(data / POLICY)
+    with interruptible(), terminal.progress() as progress:
+        done = run_once(data, loaded, _now_ms, progress)
+    for line in terminal.round_lines(done):
+        click.echo(line)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _seconds(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not (text[:-1].isdecimal() and text[-1:] in _UNITS_S and int(text[:-1])):
+        raise click.BadParameter('use a number and s, m, h or d, like "1h"')
+    return int(text[:-1]) * _UNITS_S[text[-1]]
+
+
+@impersonal.command()
+@click.option(
+    "--by",
+    metavar="WHAT",
+    help="page, entry page, country, browser, device, visitor, visit, …; the totals unless given.",
+)
+@click.option("--from", "start", type=_DAY, help="First UTC day.  [default: 27 days before the last]")
+@click.option("--to", "end", type=_DAY, help="Last UTC day.  [default: yesterday]")
+@click.option("--each", is_flag=True, help="Every released window by itself instead of their sum.")
+@format_option("table", "json", "csv")
+@data_option
+def report(
+    by: str | None, start: datetime | None, end: datetime | None, each: bool, form: str, data: Path
+) -> None:
+    """Print published statistics over a range of days, each number with its 95 % interval.
+
+    Reads published files only: asking is free and says nothing about anyone.
+
+    \b
+    impersonal report --from 2026-11-16 --to 2026-11-22
+    impersonal report --by page --from 2026-11-16 --to 2026-11-22 --format csv
+    impersonal report --by countries --each --format json
+    """
+    from pipeline import report as published  # noqa: PLC0415
+
+    last = end.date() if end else datetime.now(UTC).date() - timedelta(1)
+    first = start.date() if start else last - timedelta(27)
+    if first > last:
+        raise click.BadParameter(f"{first} is after {last}: swap them", param_hint="--from")
+    rows, notes = published.rows(data / "published", by, first, last, each)
+    click.echo(terminal.REPORTS[form](rows))
+    for note in notes:
+        click.echo(note, err=True)
+
+
+@impersonal.command()
+@format_option("table", "json")
+@data_option
+def status(form: str, data: Path) -> int:
+    """Say what became of every event: the operator's private view, exact and never to be published.
+
+    Exit status 1 where something was lost.
+
+    \b
+    impersonal status
+    impersonal status --format json
+    """
+    from pipeline import status as operator  # noqa: PLC0415
+
+    if not data.is_dir():
+        raise ConfigurationError(f"{data} does not exist: name the site's data directory with --data")
+    found = operator.read_status(data)
+    if form == "json":
+        click.echo(terminal.as_json(operator.as_json(found)))
+    else:
+        click.echo("\n".join(operator.in_words(found)))
+    return FAILED if found.lost else 0
+
+
+impersonal.add_command(demo)

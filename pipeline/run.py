@@ -1,0 +1,57 @@
+"""One round of the straight line: logs → private events → sealed days → released statistics.
+
+Everything that is kept appears by a rename or a commit, so a round may be interrupted anywhere; the next
+one goes on from there.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from collector.errors import PolicyError
+from collector.policy import Policy
+from collector.record import Clock
+from pipeline import check
+from pipeline.days import destroy_salts, expire, first_day, remove_logs, seal
+from pipeline.ingest import ingest
+from pipeline.release import Outcome, release_due
+from pipeline.store import Progress, exclusive
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round did."""
+
+    ingested: Counter[str]
+    """rows, duplicate, late or a reason of quarantine → frames."""
+    sealed: list[str]
+    outcomes: list[Outcome]
+    """Of every release that was due, known ones included."""
+    removed_segments: int
+    expired: list[str]
+    """Days whose records were removed because their retention is over."""
+
+
+def run_once(data: Path, policy: Policy, clock: Clock, progress: Progress) -> Round:
+    """Do all that is due at one instant.
+
+    Raises  BusyError, StoreError, LedgerError, PolicyError, OSError; what was committed before stays
+    """
+    if mistakes := check.mistakes(policy):
+        raise PolicyError(mistakes)
+    now_ms = clock()
+
+    def instant() -> int:
+        # A day that closes while the round runs must not be sealed before its last bytes are read.
+        return now_ms
+
+    with exclusive(data):
+        destroy_salts(data, instant)
+        since = first_day(data, policy, instant)
+        ingested = ingest(data, instant, progress)
+        sealed = seal(data, instant, since)
+        outcomes = release_due(data, policy, instant, since, progress)
+        # Last: a day over its retention is released before its records go.
+        removed = remove_logs(data)
+        expired = expire(data, policy, instant)
+    return Round(ingested, sealed, outcomes, removed, expired)

@@ -1,0 +1,99 @@
+"""The operator's view: every event is accounted for, and what was lost is said."""
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.days import seal
+from pipeline.ingest import ingest
+from pipeline.status import as_json, in_words, read_status
+from pipeline.windows import last_closed_day
+from tests.pipeline.logs import DAY, frame, noon_ms, write
+
+CLOSED_MS = noon_ms() + 14 * 60 * 60 * 1000
+
+
+def persist(data: Path, worker: str, **counters: Any) -> None:
+    """The counters of a worker as it persists them; the worker is not alive."""
+    (data / "status").mkdir(exist_ok=True)
+    about = {"worker": worker, "pid": 1, "started_ms": noon_ms(), "updated_ms": noon_ms()}
+    (data / "status" / f"{worker}.json").write_text(json.dumps(about | counters))
+    (data / "status" / f"{worker}.lock").touch()
+
+
+def words(data: Path) -> str:
+    return "\n".join(in_words(read_status(data)))
+
+
+def test_nothing_yet_is_fine(tmp_path: Path) -> None:
+    """An empty data directory has no workers, no events, and nothing was lost."""
+    status = read_status(tmp_path)
+    assert (status.workers, status.days, status.spending, status.lost) == ([], [], [], {})
+    assert "Nothing was lost." in words(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_dead_worker_left_is_unaccounted(tmp_path: Path) -> None:
+    """Queued events of a living worker wait; those of a dead one are lost, and said so."""
+    counters = {"accepted": 10, "written": 6, "synced": 5, "queued": 3, "dropped": {"bot": 1}}
+    persist(tmp_path, "aa", **counters, bots={"search-engine": 1})
+    lock = os.open(tmp_path / "status" / "aa.lock", os.O_RDWR)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    alive = read_status(tmp_path)
+    assert (alive.workers[0].alive, alive.totals["queued"], alive.lost) == (True, 3, {})
+    os.close(lock)
+    dead = read_status(tmp_path)
+    assert (dead.workers[0].alive, dead.totals["queued"]) == (False, 0)
+    assert dead.lost == {"unaccounted": 3}
+    assert "Lost: 3 unaccounted" in words(tmp_path)
+    assert "1 search-engine" in words(tmp_path)
+
+
+def test_counters_add_up_over_workers(tmp_path: Path) -> None:
+    """Totals are sums; drops that were no visitor's are no loss, a full queue is."""
+    persist(tmp_path, "aa", accepted=5, written=3, dropped={"bot": 1, "queue_full": 1})
+    persist(tmp_path, "bb", accepted=4, written=2, dropped={"queue_full": 1, "rate": 1})
+    status = read_status(tmp_path)
+    assert status.totals["accepted"] == 9
+    assert status.summed("dropped") == {"bot": 1, "queue_full": 2, "rate": 1}
+    assert status.lost == {"queue_full": 2}
+
+
+def test_every_frame_of_the_logs_is_told(tmp_path: Path) -> None:
+    """Rows, duplicates, quarantine by reason, late frames, and bytes that still wait."""
+    write(tmp_path, [frame(1), frame(1), frame(2), frame(3, v=9), b"junk\n"])
+    waiting = read_status(tmp_path).days[0]
+    assert (waiting.outcomes, waiting.waiting_bytes > 0, waiting.sealed) == ({}, True, False)
+    ingest(tmp_path, lambda: CLOSED_MS, lambda *_: None)
+    seal(tmp_path, lambda: CLOSED_MS, last_closed_day(CLOSED_MS))
+    write(tmp_path, [frame(4)])
+    ingest(tmp_path, lambda: CLOSED_MS, lambda *_: None)
+    status = read_status(tmp_path)
+    [day] = status.days
+    assert day.outcomes == {"rows": 2, "duplicate": 1, "version": 1, "torn": 1, "late": 1}
+    assert (day.day, day.sealed, day.waiting_bytes) == (DAY, True, 0)
+    assert status.lost == {"version": 1, "torn": 1, "late": 1}
+    assert "quarantine/" in words(tmp_path)
+
+
+def test_damaged_counters_are_named_and_do_not_hide_the_rest(tmp_path: Path) -> None:
+    """A file that is no JSON is told of; the others are read."""
+    persist(tmp_path, "aa", accepted=1, written=1)
+    (tmp_path / "status" / "bb.json").write_text('{"worker"')
+    status = read_status(tmp_path)
+    assert status.unreadable == ["bb.json"]
+    assert status.totals["accepted"] == 1
+    assert "bb.json cannot be read" in words(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["totals", "lost", "outcomes", "workers", "days", "spending"])
+def test_a_program_reads_the_same(tmp_path: Path, key: str) -> None:
+    """The JSON form has the sums and the single counters."""
+    persist(tmp_path, "aa", accepted=2, written=1)
+    made = json.loads(json.dumps(as_json(read_status(tmp_path))))
+    assert key in made
+    assert made["totals"]["unaccounted"] == made["lost"]["unaccounted"] == 1
