@@ -47,6 +47,10 @@ from pipeline.windows import Window
 BATCH_BYTES = 16 * 1024 * 1024  # of log: what a segment gives at a time, and when a batch is full
 _INT64 = range(-(2**63), 2**63)
 
+# A record leaves out what is empty; a list of none is a list all the same.
+_LISTS = {"purposes": "coalesce(purposes, []) AS purposes"}
+_COLUMNS = ", ".join(_LISTS.get(name, name) for name, _ in COLUMNS)
+
 _encoder = msgspec.json.Encoder()
 
 
@@ -217,7 +221,11 @@ class _Batch:
             str(lines), columns=columns, format="newline_delimited", hive_partitioning=False
         )
         batch.create_view("batch", replace=True)
-        database.execute(f"CREATE OR REPLACE TEMP TABLE new_rows AS {sql.text('ingest.new_rows')}")
+        database.execute(f"CREATE OR REPLACE TEMP TABLE new_lines AS {sql.text('ingest.new_lines')}")
+        database.execute(
+            f"CREATE OR REPLACE TEMP TABLE new_rows AS SELECT {_COLUMNS} FROM batch"  # noqa: S608
+            " SEMI JOIN new_lines USING (line) ORDER BY ts_ms, id"
+        )
         lines.unlink()
         counted = database.execute("SELECT count(*) FROM new_rows").fetchall()
         return int(counted[0][0])
