@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import re
 import signal
 import sqlite3
@@ -92,7 +91,7 @@ def test_a_second_demo_starts_anew(finished: tuple[Path, str]) -> None:
     again = demo("--no-serve", "--visitors", "20", "--days", "1", "--data", finished[0])
     assert again.returncode == 0, again.stderr
     assert not stale.exists()
-    assert "try --visitors 2000" in again.stdout
+    assert "So few visitors vanish in the noise" in again.stdout
 
 
 def test_a_foreign_directory_is_left_alone(tmp_path: Path) -> None:
@@ -189,17 +188,30 @@ class Serving:
         raise AssertionError(self.process.communicate()[1])
 
     def written(self) -> int:
-        """Records written by all that ever wrote here, as `impersonal status` would count them."""
-        counters = [json.loads(file.read_bytes()) for file in (self.data / "status").glob("*.json")]
-        return sum(counter["written"] for counter in counters)
+        """Records written here, as `impersonal status` says."""
+        command: list[str | Path] = [COMMAND, "status", "--data", self.data, "--format", "json"]
+        said = subprocess.run(command, check=True, capture_output=True, timeout=20).stdout
+        return int(json.loads(said)["totals"]["written"])
 
-    def moved_from(self, before: int) -> int:
-        """How many records more there are, as soon as there are more."""
+    def wait_for(self, records: int) -> None:
+        """Wait until so many records are written."""
         ends_s = time.monotonic() + 10
-        while self.written() <= before:
-            assert time.monotonic() < ends_s, "nothing was written within ten seconds"
+        while self.written() < records:
+            assert time.monotonic() < ends_s, f"{self.written()} of {records} written within ten seconds"
             time.sleep(0.1)
-        return self.written() - before
+
+    def ask(self, path: str) -> bool:
+        """Whether anybody answers."""
+        try:
+            httpx.get(self.url + path)
+        except httpx.TransportError:
+            return False
+        return True
+
+    def stop(self) -> tuple[str, str]:
+        """Ctrl-C; what it printed then."""
+        self.process.send_signal(signal.SIGINT)
+        return self.process.communicate(timeout=20)
 
 
 @pytest.fixture(scope="module")
@@ -207,8 +219,16 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """A demo that keeps its site up until the tests of this module are done."""
     running = Serving(tmp_path_factory.mktemp("serving") / "data")
     yield running
-    running.process.send_signal(signal.SIGINT)
-    running.process.communicate(timeout=20)
+    running.stop()
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Serving]:
+    """A demo for one test, which may end it."""
+    running = Serving(tmp_path / "data")
+    yield running
+    if running.process.poll() is None:
+        running.stop()
 
 
 def client(serving: Serving) -> httpx.Client:
@@ -257,14 +277,14 @@ def test_the_bar_works_without_a_script(serving: Serving) -> None:
         held = {"cookie": jar}
         assert "consent-bar" not in browser.get("/about", headers=held).text
         assert "You allow: statistics, improvement" in browser.get("/privacy", headers=held).text
-        assert serving.moved_from(before) >= 2
+        serving.wait_for(before + 3)  # the choice, the page it was made on, the page it led back to
         withdraw = {"act": "withdraw", "purposes": "statistics", "back": "/privacy"}
         answer = browser.post("/_impersonal/consent", data=withdraw, headers=held)
         jar = "; ".join(line.partition(";")[0] for line in answer.headers.get_list("set-cookie"))
         assert "You allow: improvement." in browser.get("/privacy", headers={"cookie": jar}).text
 
 
-def test_a_words_from_the_address_are_escaped(serving: Serving) -> None:
+def test_words_from_the_address_are_escaped(serving: Serving) -> None:
     """What a visitor writes into the address stands in the page as text."""
     with client(serving) as browser:
         text = browser.get("/about?utm_source=%22%3E<b>x").text
@@ -278,20 +298,22 @@ def test_the_bar_works_in_a_browser(serving: Serving) -> None:
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         page = chromium.new_page(user_agent=AGENT)
+        page.set_default_timeout(15_000)
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.goto(f"{serving.url}/clouds")
         with page.expect_response("**/_impersonal/consent") as choice:
             page.click("text=Accept")
-        assert choice.value.json()["granted"] == ["improvement", "necessary", "statistics"]
+        assert choice.value.status == 200
         page.wait_for_selector("#consent-bar", state="detached")
         page.click("main >> text=Cumulus")
         page.wait_for_url("**/clouds/cumulus")
         page.goto(f"{serving.url}/privacy")
+        page.wait_for_selector("text=You allow: statistics, improvement")
         page.click("text=Withdraw everything")
         page.wait_for_selector("text=You have allowed nothing")
         chromium.close()
-    assert serving.moved_from(before) >= 4  # the choice, the page it was made on, the cloud, the withdrawal
+    serving.wait_for(before + 5)  # the choice, the page it was made on, the cloud, privacy, the withdrawal
     assert said == []
 
 
@@ -303,45 +325,29 @@ def test_two_demos_do_not_share_a_directory(serving: Serving) -> None:
     assert (serving.data / "published").is_dir()
 
 
-def test_ctrl_c_ends_it_with_everything_on_disk(tmp_path: Path) -> None:
+def test_ctrl_c_ends_it_with_everything_on_disk(own: Serving) -> None:
     """SIGINT ends the demo with status 0; the view of a moment ago is in the log and the site is gone."""
-    running = Serving(tmp_path / "data")
-    with client(running) as browser:
+    with client(own) as browser:
         accepted = browser.post("/_impersonal/consent", json={"act": "grant"})
         jar = "; ".join(line.partition(";")[0] for line in accepted.headers.get_list("set-cookie"))
         browser.get("/articles/dew-point", headers={"cookie": jar})
-    running.process.send_signal(signal.SIGINT)
-    out, err = running.process.communicate(timeout=20)
-    assert (running.process.returncode, err) == (0, "")
+    out, err = own.stop()
+    assert (own.process.returncode, err) == (0, "")
     assert "everything it recorded is on disk" in out
-    views = [record for record in records_of(tmp_path / "data" / "logs") if record["kind"] == "view"]
+    views = [record for record in records_of(own.data / "logs") if record["kind"] == "view"]
     assert [view["path"] for view in views] == ["/articles/dew-point"]
-    with pytest.raises(httpx.ConnectError):
-        httpx.get(running.url)
+    assert not own.ask("/")
 
 
-def test_the_site_does_not_outlive_a_killed_demo(tmp_path: Path) -> None:
-    """A demo that is killed leaves no process behind: its site sees the pipe close, writes and ends."""
-    running = Serving(tmp_path / "data")
-    (counters,) = [
-        json.loads(file.read_bytes())
-        for file in (tmp_path / "data" / "status").glob("*.json")
-        if is_alive(json.loads(file.read_bytes())["pid"])
-    ]
-    running.process.kill()
-    running.process.communicate(timeout=20)
+def test_the_site_does_not_outlive_a_killed_demo(own: Serving) -> None:
+    """A demo that is killed leaves no site behind: it sees its pipe close, writes and ends."""
+    assert own.ask("/")
+    own.process.kill()
+    own.process.communicate(timeout=20)
     ends_s = time.monotonic() + 10
-    while is_alive(counters["pid"]):
+    while own.ask("/"):
         assert time.monotonic() < ends_s, "the site lives on"
         time.sleep(0.1)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_the_last_full_week_ended_before_today() -> None:

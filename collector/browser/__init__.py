@@ -7,7 +7,7 @@ from importlib.resources import files
 
 
 def _served(source: str) -> bytes:
-    """`beacon.js` without comment lines and white space, each `$name` as a letter that the source leaves free.
+    """`beacon.js` without comment lines and white space, each `$name` a letter that the source leaves free.
 
     Safe only for a source that keeps the rules written in its head; the browser tests run what this returns.
     """

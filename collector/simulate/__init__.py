@@ -9,7 +9,19 @@ The truth is counted from the visitors' own plans: nothing of the collector's co
 
 from collector.simulate.browse import Outcome, browse
 from collector.simulate.people import KINDS, ONE_PURPOSE, Person
-from collector.simulate.plan import Site, Step, plan
+from collector.simulate.plan import STRAY_SESSION, Site, Step, plan
 from collector.simulate.truth import Truth, tell
 
-__all__ = ["KINDS", "ONE_PURPOSE", "Outcome", "Person", "Site", "Step", "Truth", "browse", "plan", "tell"]
+__all__ = [
+    "KINDS",
+    "ONE_PURPOSE",
+    "STRAY_SESSION",
+    "Outcome",
+    "Person",
+    "Site",
+    "Step",
+    "Truth",
+    "browse",
+    "plan",
+    "tell",
+]

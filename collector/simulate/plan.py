@@ -27,12 +27,13 @@ _REFERRERS = {
     "https://en.wikipedia.org/": 6,
     "https://mastodon.social/": 6,
 }
+STRAY_SESSION = "9b1deb4d3b7d4bad"
+"""A session id that some addresses carry, and that must never be written down."""
 _CAMPAIGNS = {
     "": 85,
     "utm_source=newsletter&utm_medium=email&utm_campaign=autumn": 10,
-    "ref=observers-forum&session=9b1deb4d3b7d4bad": 5,
+    f"ref=observers-forum&session={STRAY_SESSION}": 5,
 }
-"""The last one carries what must never be written down."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ class _Planner:
             referrer = previous
 
     def _page(self, mind: _Mind, page: str, query: str, referrer: str, now_s: int) -> int:
-        """Load one page and do there what there is to do; the time when it is left."""
+        """Load one page, choose about consent perhaps, and stay; the time when it is left."""
         rng, person = self._rng, mind.person
         view = f"{rng.getrandbits(128):032x}"
         self._add(mind, now_s, "view", page, query, referrer, leaves=("view",))
@@ -170,7 +171,11 @@ class _Planner:
             now_s += 2
             if person.uses_form:  # the form leads back to the page, which is shown again
                 self._add(mind, now_s, "view", page, referrer=page, leaves=("view",))
-        now_s += rng.randint(3, 20)
+        return self._stay(mind, page, view, now_s + rng.randint(3, 20))
+
+    def _stay(self, mind: _Mind, page: str, view: str, now_s: int) -> int:
+        """Do on a page what there is to do; the time when it is left."""
+        rng = self._rng
         if page in self._site.events and rng.random() < 0.5:
             self._add(mind, now_s, "event", page, view=view, leaves=("event",), name=self._site.events[page])
             now_s += 2
