@@ -4,7 +4,7 @@ policy → consent → capture → writer [enrich → record → sink]
 """
 
 from collector.errors import ConfigurationError, ImpersonalError, PolicyError
-from collector.middleware import Collector, granted
+from collector.middleware import Collector, granted, must_ask
 from collector.policy import Policy
 from collector.policy_file import load
 from collector.sinks import LocalFiles, MemorySink, Sink
@@ -20,4 +20,5 @@ __all__ = [
     "Sink",
     "granted",
     "load",
+    "must_ask",
 ]

@@ -37,6 +37,7 @@ _JOINTS: dict[bytes, bytes | None] = {
     b"x-requested-with": None,
     b"hx-request": None,
     b"turbo-frame": None,
+    b"service-worker-navigation-preload": None,
 }
 MAX_JOINED = 16_384  # bytes; the right end is kept, because that is what our own proxies appended
 
@@ -56,16 +57,19 @@ def picked(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 # ---------- is it a page view?
 
 _PREFETCH = re.compile(rb"prefetch|prerender|preview", re.I)
-_PARTIAL_HEADERS = (b"x-requested-with", b"hx-request", b"turbo-frame")  # XMLHttpRequest, htmx, Turbo frames
+# XMLHttpRequest, htmx, Turbo frames.
+_PARTIAL_HEADERS = (b"x-requested-with", b"hx-request", b"turbo-frame")
 _HTML = (b"text/html", b"application/xhtml+xml")
 # Same list as for access logs (definitions of a page view); documents, archives, installers are downloads.
-DOWNLOAD_EXTENSIONS = frozenset(
-    {"pdf", "zip", "gz", "tgz", "bz2", "xz", "jar", "rar", "7z", "exe", "dmg", "iso", "deb", "rpm"}
-)
+_ARCHIVES = {"zip", "gz", "tgz", "bz2", "xz", "7z", "rar", "jar"}
+_INSTALLERS = {"exe", "msi", "dmg", "pkg", "iso", "deb", "rpm", "apk"}
+_DOCUMENTS = {"pdf", "epub", "doc", "docx", "odt", "xls", "xlsx", "ods", "ppt", "pptx", "odp", "csv"}
+_MEDIA = {"mp3", "mp4", "webm", "ogg", "avi", "mov"}
+DOWNLOAD_EXTENSIONS = frozenset(_ARCHIVES | _INSTALLERS | _DOCUMENTS | _MEDIA)
 _IMAGES = {"png", "jpg", "jpeg", "gif", "svg", "ico", "webp", "avif", "bmp"}
-_FONTS_AND_MEDIA = {"woff", "woff2", "ttf", "eot", "otf", "mp3", "mp4", "webm", "ogg", "avi", "mov"}
-_CODE_AND_DATA = {"css", "js", "mjs", "map", "txt", "xml", "json", "rss", "atom", "csv"}
-STATIC_EXTENSIONS = DOWNLOAD_EXTENSIONS | _IMAGES | _FONTS_AND_MEDIA | _CODE_AND_DATA
+_FONTS = {"woff", "woff2", "ttf", "eot", "otf"}
+_CODE_AND_DATA = {"css", "js", "mjs", "map", "txt", "xml", "json", "rss", "atom"}
+STATIC_EXTENSIONS = DOWNLOAD_EXTENSIONS | _IMAGES | _FONTS | _CODE_AND_DATA
 
 
 def is_prefetch(headers: Headers) -> bool:
@@ -81,8 +85,17 @@ def is_prefetch(headers: Headers) -> bool:
 
 def is_static(path: str) -> bool:
     """Whether the last segment ends in a static extension, in any letter case."""
+    return _extension(path) in STATIC_EXTENSIONS
+
+
+def is_download(path: str) -> bool:
+    """Whether the last segment names an archive, an installer, a document or a recording."""
+    return _extension(path) in DOWNLOAD_EXTENSIONS
+
+
+def _extension(path: str) -> str:
     _, dot, extension = path.rpartition("/")[2].rpartition(".")
-    return bool(dot) and extension.lower() in STATIC_EXTENSIONS
+    return extension.lower() if dot else ""
 
 
 def is_page_view(
@@ -96,6 +109,8 @@ def is_page_view(
     extension or the header of a partial update means no. A 304 rarely has a type: there `document` decides,
     or an Accept that names HTML. An attachment is a download.
     """
+    if b"service-worker-navigation-preload" in request:
+        return False  # the script reports the page that the worker then shows
     if method != "GET" or not (200 <= status < 300 or status == 304) or status in (204, 205, 206):
         return False
     destination = request.get(b"sec-fetch-dest")

@@ -20,7 +20,7 @@ REFUSAL_DAYS = 182  # 6 months without asking again (Digital Omnibus, proposed a
 
 _COOKIE = re.compile(
     rb"1\|(?P<version>[A-Za-z0-9._-]{1,32})\|(?P<day>\d{4}-\d\d-\d\d)\|(?P<granted>[a-z+]{0,128})"
-    rb"\|(?P<began>none|daily|long-lived)"
+    rb"\|(?P<began>none|daily|long-lived)\|(?P<via>form|fetch)"
 )
 
 
@@ -44,10 +44,12 @@ class Choice:
     granted: frozenset[str]
     began: str = "none"
     """The cookie level under which this day's records began before the choice (see identity.mode)."""
+    via: str = "fetch"
+    """fetch, or form: a form leads back to the page it was on."""
 
     def cookie(self) -> str:
         """The cookie's value."""
-        return f"1|{self.version}|{self.day}|{'+'.join(sorted(self.granted))}|{self.began}"
+        return f"1|{self.version}|{self.day}|{'+'.join(sorted(self.granted))}|{self.began}|{self.via}"
 
     @property
     def lifetime_days(self) -> int:
@@ -68,7 +70,7 @@ def read_choice(cookie: bytes | None, policy: Policy, today: date) -> Choice | N
     if version is None:
         return None
     chosen = frozenset(match["granted"].decode().split("+")) & refusable(version)
-    choice = Choice(version.id, day, chosen, match["began"].decode())
+    choice = Choice(version.id, day, chosen, match["began"].decode(), match["via"].decode())
     alive = day <= today < day + timedelta(days=choice.lifetime_days)
     return choice if alive else None
 

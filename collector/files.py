@@ -16,10 +16,8 @@ def replace(path: Path, content: bytes) -> None:
     private_directory(path.parent)
     aside = path.with_name(f".{path.name}.tmp")
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        os.write(descriptor, content)
-    finally:
-        os.close(descriptor)
+    with os.fdopen(descriptor, "wb") as file:  # writes all or raises
+        file.write(content)
     aside.replace(path)
 
 

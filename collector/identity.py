@@ -15,7 +15,7 @@ from pathlib import Path
 
 from collector.consent import GRANT_DAYS, Decision
 from collector.errors import ConfigurationError
-from collector.files import private_directory
+from collector.files import private_directory, sync_directory
 from collector.record import DAY_MS, KEYS, LEVELS, day_of
 
 COOKIE = "__Host-id"
@@ -121,16 +121,18 @@ class Pseudonyms:
     def forget_past_days(self, now_ms: int) -> None:
         """Destroy every salt whose day is over, in memory and on disk.
 
-        Runs in every worker's writer thread and in `impersonal run`, so a salt lives less than 25 hours.
+        Runs in every worker's writer thread and in `impersonal run`, so a salt lives less than 25 hours. The
+        keys in memory are read anew afterwards: workers agree again soon after their directory was replaced.
         """
+        self._key = self._salt = b""
+        self._salt_day = ""
         if now_ms % DAY_MS < SALT_GRACE_MS:
             return
-        today = day_of(now_ms)
-        if self._salt_day and self._salt_day < today:
-            self._salt, self._salt_day = b"", ""
+        # A clock that once ran ahead has made salts of days to come; tomorrow's may be another worker's.
+        today, tomorrow = day_of(now_ms), day_of(now_ms + DAY_MS)
         # A worker killed while it made a salt leaves a copy aside, as .salt-<day>-<random>.
         for salt in (*self._keys.glob("salt-*"), *self._keys.glob(".salt-*")):
-            if salt.name.lstrip(".").removeprefix("salt-")[: len(today)] < today:
+            if not today <= salt.name.lstrip(".").removeprefix("salt-")[: len(today)] <= tomorrow:
                 destroy(salt)
 
 
@@ -152,13 +154,15 @@ def _shared_key(path: Path) -> bytes:
     aside = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        os.write(descriptor, secrets.token_bytes(KEY_BYTES))
-        os.fsync(descriptor)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+            file.flush()
+            os.fsync(descriptor)
         with contextlib.suppress(FileExistsError):
             path.hardlink_to(aside)
     finally:
-        os.close(descriptor)
         aside.unlink()
+    sync_directory(path.parent)
     return _read_key(path)
 
 

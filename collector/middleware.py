@@ -1,4 +1,4 @@
-"""`Collector`: the ASGI middleware a site mounts, and `granted`: what its visitor allows."""
+"""`Collector`: the ASGI middleware a site mounts; `granted` and `must_ask`: what its visitor allows."""
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -6,12 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
 from collector import capture
-from collector.consent import Reason
+from collector.consent import Decision, Reason
 from collector.enrich import Enricher
 from collector.errors import ConfigurationError
 from collector.identity import Pseudonyms
@@ -133,6 +132,8 @@ class Collector:
             decision = self._observer.decide(head, ts_ms)
             self.writer.decisions[decision.reason] += 1
             if decision.fields:
+                if self._observer.is_shown_again(scope, head, decision, ts_ms):
+                    return
                 seen = self._observer.page_view(scope, root_path, head, decision, ts_ms)
                 self.writer.put(seen)
             elif decision.reason is Reason.DEFAULT:
@@ -154,15 +155,21 @@ class Collector:
         async def warm_then_receive() -> Message:
             message: Message = await receive()
             if message["type"] == "lifespan.startup":
-                await self.writer.warmed()
+                await self._guarded(self.writer.warmed)
             return message
 
         async def flush_then_send(message: Message) -> None:
             if message["type"] == "lifespan.shutdown.complete":
-                await anyio.to_thread.run_sync(self.writer.stop)
+                await self._guarded(self.writer.stopped)
             await send(message)
 
         await self.app(scope, warm_then_receive, flush_then_send)
+
+    async def _guarded(self, act: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await act()
+        except Exception as error:  # the host starts and stops whatever becomes of the collector
+            self.writer.failed(error)
 
 
 def granted(scope: Scope) -> frozenset[str]:
@@ -170,7 +177,19 @@ def granted(scope: Scope) -> frozenset[str]:
 
     Raises  ConfigurationError where no Collector is mounted around the app
     """
-    observer = scope.get(SCOPE_KEY)
+    return frozenset(_decision(scope).granted)
+
+
+def must_ask(scope: Scope) -> bool:
+    """Whether the visitor is still to be asked: no choice yet, or a policy that has widened since.
+
+    Raises  ConfigurationError where no Collector is mounted around the app
+    """
+    return _decision(scope).ask
+
+
+def _decision(scope: Scope) -> Decision:
+    observer: Observer | None = scope.get(SCOPE_KEY)
     if observer is None:
-        raise ConfigurationError("granted() needs the Collector middleware around the app: add it")
-    return frozenset(observer.decide(capture.picked(scope["headers"]), observer.clock()).granted)
+        raise ConfigurationError("this needs the Collector middleware around the app: add it")
+    return observer.decide(capture.picked(scope["headers"]), observer.clock())

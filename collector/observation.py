@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from hashlib import md5
 from itertools import count
+from sys import getsizeof
 from typing import Any
 
 import msgspec
@@ -19,11 +20,23 @@ from collector.consent import Decision
 from collector.enrich import Enricher
 from collector.identity import Pseudonyms, VisitorId, mode, read_id
 from collector.policy import Service
-from collector.record import FIELDS, LEVELS, RECORD_VERSION, TIME_STEP_MS, Field, date_of, day_of, encode
+from collector.record import (
+    FIELDS,
+    LEVELS,
+    MAX_RECORD_BYTES,
+    RECORD_VERSION,
+    TIME_STEP_MS,
+    Field,
+    date_of,
+    day_of,
+    encode,
+)
 
 MAX_AGENT_BYTES = 512
 MAX_FORWARDED_BYTES = 1024  # the right end is kept: what the site's own proxies appended
 MAX_URL_BYTES = 2048
+LONG_BYTES = 1536
+MAX_HOST_BYTES = 264  # a name has 253 characters, a port five
 
 CAMPAIGN_PARAMETERS = frozenset(("utm_source", "utm_medium", "utm_campaign", "source", "ref"))
 """The allow-list of query parameters; the rest of a query string is never looked at."""
@@ -56,6 +69,12 @@ class Observation(msgspec.Struct, kw_only=True, gc=False):
     scroll: int | None = None
     act: str | None = None
     via: str | None = None
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it weighs several times what a browser's request does."""
+        raw = len(self.agent) + len(self.forwarded) + len(self.query) + len(self.referer)
+        return raw + len(self.raw_path or b"") + getsizeof(self.path) > LONG_BYTES
 
 
 class Dropped(Exception):  # noqa: N818 - a drop is a value with a closed reason, not an error
@@ -209,12 +228,14 @@ class Assembler:
     def frame(self, seen: Observation) -> tuple[str, bytes]:
         """The UTC day and the frame of one observation.
 
-        Raises  Dropped for a bot; a consent is recorded whatever gave it
+        Raises  Dropped for a bot (a consent is recorded whatever gave it) and for a record that is too long
         """
         if seen.kind != "consent" and (bot := self.bot(seen.agent)):
             raise Dropped("bot", bot)
-        values = self._values(seen)
-        return day_of(seen.ts_ms), encode(values)
+        frame = encode(self._values(seen))
+        if len(frame) > MAX_RECORD_BYTES:
+            raise Dropped("too_long")
+        return day_of(seen.ts_ms), frame
 
     def _values(self, seen: Observation) -> dict[str, Any]:
         decision = seen.decision

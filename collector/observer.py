@@ -5,9 +5,15 @@ from typing import Any
 
 from collector import capture, consent, identity, page
 from collector.capture import Headers
-from collector.consent import Decider, Decision
+from collector.consent import MAX_COOKIE_BYTES, Decider, Decision
 from collector.identity import VisitorId, read_id
-from collector.observation import MAX_AGENT_BYTES, MAX_FORWARDED_BYTES, MAX_URL_BYTES, Observation
+from collector.observation import (
+    MAX_AGENT_BYTES,
+    MAX_FORWARDED_BYTES,
+    MAX_HOST_BYTES,
+    MAX_URL_BYTES,
+    Observation,
+)
 from collector.policy import Policy
 from collector.record import Clock, date_of
 
@@ -59,14 +65,27 @@ class Observer:
             client=scope.get("client"),
             forwarded=head.get(self._trusted.header, b"")[-MAX_FORWARDED_BYTES:],
             agent=head.get(b"user-agent", b"")[:MAX_AGENT_BYTES],
-            host=head.get(b"host", b"")[:MAX_URL_BYTES],
+            host=head.get(b"host", b"")[:MAX_HOST_BYTES],
             raw_path=raw_path and raw_path[: MAX_URL_BYTES + 1],
             path=scope["path"][:MAX_URL_BYTES],
             root_path=root_path,
-            routed=page.routed(scope),
+            # Its parameters are pieces of the path, and as long.
+            routed=page.routed(scope) if len(scope["path"]) <= MAX_URL_BYTES else None,
             query=scope.get("query_string", b"")[:MAX_URL_BYTES],
             referer=head.get(b"referer", b"")[:MAX_URL_BYTES],
         )
+
+    def is_shown_again(self, scope: Scope, head: Headers, decision: Decision, ts_ms: int) -> bool:
+        """Whether a form of consent led back to its page, which was counted with the consent.
+
+        The sign is a page that names itself as its referrer, on the day of a choice by form.
+        """
+        referer, choice = head.get(b"referer"), decision.choice
+        if not referer or choice is None or choice.via != "form" or choice.day != date_of(ts_ms):
+            return False
+        query = scope.get("query_string", b"")
+        target = (scope.get("raw_path") or scope["path"].encode()) + (b"?" + query if query else b"")
+        return referer.endswith(b"//" + head.get(b"host", b"") + target)
 
     def reported(
         self, scope: Scope, head: Headers, decision: Decision, kind: str, shown: str, referrer: str = ""
@@ -81,7 +100,7 @@ class Observer:
             client=scope.get("client"),
             forwarded=head.get(self._trusted.header, b"")[-MAX_FORWARDED_BYTES:],
             agent=head.get(b"user-agent", b"")[:MAX_AGENT_BYTES],
-            host=head.get(b"host", b"")[:MAX_URL_BYTES],
+            host=head.get(b"host", b"")[:MAX_HOST_BYTES],
             raw_path=path.encode(errors="replace")[: MAX_URL_BYTES + 1],
             path=path,
             query=query.encode(errors="replace")[:MAX_URL_BYTES],
@@ -92,4 +111,4 @@ class Observer:
 def _cookie(pattern: re.Pattern[bytes], head: Headers) -> bytes | None:
     header = head.get(b"cookie")
     match = pattern.search(header) if header else None
-    return match[1] if match else None
+    return match[1] if match and len(match[1]) <= MAX_COOKIE_BYTES else None

@@ -18,10 +18,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from collector import browser, consent, identity
-from collector.capture import Headers, picked
+from collector.capture import Headers, is_download, picked, referrer_host
 from collector.consent import Choice, Decision
-from collector.observation import Observation
+from collector.observation import MAX_URL_BYTES, Observation
 from collector.observer import Observer
+from collector.page import page_path, personal
 from collector.policy import Version
 from collector.rate_limit import RateLimit
 from collector.record import LEVELS, date_of
@@ -44,7 +45,7 @@ class Beacon(msgspec.Struct, frozen=True):
     """Id of the page view, 32 hex digits."""
     r: str = ""
     n: str = ""
-    p: dict[str, str | int | float | bool | None] = {}
+    p: dict[str, str | int | float | bool | None] | None = None
     i: bool = True
     e: int = 0
     s: int = 0
@@ -54,9 +55,9 @@ class Beacon(msgspec.Struct, frozen=True):
 class ConsentForm(msgspec.Struct, frozen=True):
     """What a form or a fetch posts to `consent`."""
 
-    act: Literal["grant", "refuse", "withdraw"]
+    act: Literal["grant", "refuse", "withdraw", "choose"]
     purposes: list[str] = []
-    """grant: exactly these hold from now on, all where the list is empty; withdraw: these end, or all."""
+    """grant: these hold from now on, or all; withdraw: these end, or all; choose: exactly these hold."""
     w: str = ""
     u: str = ""
     r: str = ""
@@ -74,7 +75,8 @@ class Routes:
     def __init__(self, observer: Observer, writer: Writer) -> None:
         self._observer = observer
         self._writer = writer
-        self._limits = RateLimit()
+        self._events = RateLimit()
+        self._choices = RateLimit()  # each is a sync of the disk
         self._routes: dict[tuple[str, str], Callable[[Request], Awaitable[Response]]] = {
             ("GET", "/beacon.js"): self._script,
             ("POST", "/event"): self._event,
@@ -112,7 +114,7 @@ class Routes:
         if not self._same_origin(request):
             return "cross_origin"
         head = picked(request.scope["headers"])
-        if not self._limits.allows(self._observer.address(request.scope, head)):
+        if not self._events.allows(self._observer.address(request.scope, head)):
             return "rate"
         body = await _body(request)
         if body is None:
@@ -121,6 +123,8 @@ class Routes:
             beacon = _beacon.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return "malformed"
+        if beacon.k == "download" and not is_download(beacon.t):
+            return "no_download"  # the script leaves the list of extensions to the server
         decision = self._observer.decide(head, self._observer.clock())
         if decision.fields:
             self._writer.put(self._observed(request, head, decision, beacon))
@@ -135,7 +139,7 @@ class Routes:
         elif seen.kind == "event":
             seen.name = (beacon.n or beacon.k)[:64]
             seen.interactive = beacon.i
-            seen.props = _properties({"target": beacon.t} if beacon.t else beacon.p)
+            seen.props = _properties({"target": _target(beacon)} if beacon.t else beacon.p or {})
         return seen
 
     # ---- consent --------------------------------------------------------------------------------------
@@ -147,11 +151,14 @@ class Routes:
     async def _consent(self, request: Request) -> Response:
         if not self._same_origin(request):
             return _refusal(403, "this request came from another site: choose on the site's own page")
+        head = picked(request.scope["headers"])
+        address = self._observer.address(request.scope, head)
+        if address and not self._choices.allows(address):  # the unknown are many: no choice is lost for them
+            return _refusal(429, "too many choices from this address: please wait a moment and try again")
         body = await _body(request)
         form = _read_form(request, body) if body is not None else None
         if form is None:
-            return _refusal(400, "send act=grant, refuse or withdraw, and the purposes it is about")
-        head = picked(request.scope["headers"])
+            return _refusal(400, "send act=grant, refuse, withdraw or choose, and the purposes it is about")
         before = self._observer.decide(head, self._observer.clock())
         if before.version is None:
             return _refusal(409, "no version of the policy is in force yet: nothing is collected")
@@ -167,17 +174,17 @@ class Routes:
     ) -> Response:
         now_ms = self._observer.clock()
         today = date_of(now_ms)
-        choice = _choice(form, before, version, today)
+        via = "fetch" if _is_json(request) else "form"
+        choice = _choice(form, via, before, version, today)
         after = Decision(version, _granted(version, choice), consent.Reason.CHOICE, choice, version)
         held = self._observer.visitor_id(head, now_ms)
         wanted = LEVELS["cookie"][after.levels["cookie"]] == "long-lived"
         visitor = (held or identity.new_id(today)) if wanted else held
-        via = "fetch" if _is_json(request) else "form"
         page = form.u or _referer_page(request)
 
         record = self._observer.reported(request.scope, head, after, "consent", page)
         record.id_cookie = visitor.cookie().encode() if visitor else None
-        record.act, record.via = form.act, via
+        record.act, record.via = _act(form, choice), via
         if not await self._writer.durable(record):
             return _refusal(503, "your choice could not be stored and nothing has changed: please try again")
         if page and after.fields and not before.fields:
@@ -224,15 +231,24 @@ def _granted(version: Version, choice: Choice) -> tuple[str, ...]:
     return tuple(sorted(choice.granted | required))
 
 
-def _choice(form: ConsentForm, before: Decision, version: Version, today: date) -> Choice:
+def _choice(form: ConsentForm, via: str, before: Decision, version: Version, today: date) -> Choice:
     refusable = consent.refusable(version)
     named = frozenset(form.purposes) or refusable
     granted: frozenset[str] = frozenset()
     if form.act == "grant":
         granted = named
+    elif form.act == "choose":
+        granted = frozenset(form.purposes)
     elif form.act == "withdraw":
         granted = (frozenset(before.granted) & refusable) - named
-    return Choice(version.id, today, granted, identity.began(before, today))
+    return Choice(version.id, today, granted, identity.began(before, today), via)
+
+
+def _act(form: ConsentForm, choice: Choice) -> str:
+    """What a record says was done; a form of checkboxes grants or refuses by what is ticked."""
+    if form.act != "choose":
+        return form.act
+    return "grant" if choice.granted else "refuse"
 
 
 def _state(decision: Decision) -> dict[str, object]:
@@ -297,14 +313,21 @@ def _kind(beacon: Beacon) -> str:
     return beacon.k if beacon.k in ("view", "ping") else "event"
 
 
+def _target(beacon: Beacon) -> str | None:
+    """Where a link led: of another site its host, of a file its path, nothing personal in either."""
+    if beacon.k == "download":
+        return page_path(None, beacon.t[:MAX_URL_BYTES])
+    return referrer_host(f"https://{beacon.t}/", ())
+
+
 def _is_view_id(text: str) -> bool:
     return len(text) == 32 and text.isascii() and text.isalnum()
 
 
 def _properties(properties: Mapping[str, str | int | float | bool | None]) -> str | None:
-    """At most 30 properties as a JSON object; names and texts cut."""
+    """At most 30 properties as a JSON object; names and texts cut, what looks personal blanked."""
     kept = {
-        name[:64]: value[:256] if isinstance(value, str) else value
+        name[:64]: personal(value[:256]) or value[:256] if isinstance(value, str) else value
         for name, value in list(properties.items())[:30]
     }
     return msgspec.json.encode(kept).decode() if kept else None

@@ -2,6 +2,7 @@
 
 import time
 from collections import OrderedDict
+from ipaddress import IPv6Address
 
 BURST = 60.0  # events at once
 PER_S = 10.0  # events a second after that
@@ -15,15 +16,21 @@ class RateLimit:
         self._burst = burst
         self._per_s = per_s
         self._clients = clients
-        self._buckets: OrderedDict[str | None, tuple[float, float]] = OrderedDict()
+        self._buckets: OrderedDict[str | bytes | None, tuple[float, float]] = OrderedDict()
 
     def allows(self, address: str | None) -> bool:
         """Take one token of an address; the least recently seen address is forgotten first."""
         now_s = time.monotonic()
-        tokens, seen_s = self._buckets.pop(address, (self._burst, now_s))
+        client = _network(address)
+        tokens, seen_s = self._buckets.pop(client, (self._burst, now_s))
         tokens = min(self._burst, tokens + (now_s - seen_s) * self._per_s)
         allowed = tokens >= 1
-        self._buckets[address] = (tokens - allowed, now_s)
+        self._buckets[client] = (tokens - allowed, now_s)
         if len(self._buckets) > self._clients:
             self._buckets.popitem(last=False)
         return allowed
+
+
+def _network(address: str | None) -> str | bytes | None:
+    """Whoever has one IPv6 address has the 2**64 of its network."""
+    return IPv6Address(address).packed[:8] if address and ":" in address else address

@@ -69,6 +69,7 @@ class LocalFiles:
         self._segment_bytes = segment_bytes
         self._segment_age_s = segment_age_s
         self._number = 0
+        self._path = self._logs
         self._descriptor = -1
         self._day = ""
         self._size = 0
@@ -84,6 +85,7 @@ class LocalFiles:
             while written < len(data):
                 written += os.write(self._descriptor, data[written:])
         except OSError:
+            self._size += written
             self._seal()
             whole = _whole(frames, written)
             if whole == 0:
@@ -120,11 +122,15 @@ class LocalFiles:
     def _seal(self) -> None:
         if self._descriptor < 0:
             return
-        try:
-            self._sync()
-            os.fchmod(self._descriptor, 0o400)
-        except OSError as error:
-            self._unsynced = error
+        if self._size == 0:  # each try on a full disk would leave an empty file
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+        else:
+            try:
+                self._sync()
+                os.fchmod(self._descriptor, 0o400)
+            except OSError as error:
+                self._unsynced = error
         self._abandon()
 
     def _rotate(self, day: str) -> None:
@@ -137,12 +143,16 @@ class LocalFiles:
     def _open(self, day: str) -> None:
         directory = self._logs / day
         private_directory(directory)
-        path = directory / f"{self._worker}-{self._number:06}.log"
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        self._path = directory / f"{self._worker}-{self._number:06}.log"
+        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         self._number += 1
         self._day, self._size, self._opened_s = day, 0, time.monotonic()
-        for parent in (directory, self._logs):
-            sync_directory(parent)
+        try:
+            for parent in (directory, self._logs, self._logs.parent):
+                sync_directory(parent)
+        except OSError:
+            self._seal()
+            raise
 
     def _abandon(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1

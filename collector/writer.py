@@ -7,6 +7,7 @@ Page views are queued and written within 0.2 s; consent and rights records are s
 
 import atexit
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
@@ -27,22 +28,27 @@ from collector.observation import Assembler, Dropped, Observation
 from collector.record import STATUS, Clock
 from collector.sinks import Sink
 
-QUEUE_LIMIT = 16_384  # observations; at their longest about 4 KiB each
+QUEUE_LIMIT = 16_384  # observations, of about 1 KiB and at most 2.5
+LONG_LIMIT = 512  # beyond these, none of the long ones: they weigh up to 18 KiB
 BATCH = 512  # observations a write
 TICK_S = 0.1  # how long a view may wait for its write
 SYNC_S = 1.0
 PERSIST_S = 1.0
 RETRY_S = 0.5  # after a sink that failed
 STOP_S = 2.0
+BACKLOG_S = 0.001  # between two turns of a long queue: a fork, or the event loop, may come in
 HOLD_S = 1.0  # how long a fork may wait for the writer thread to pause
 DURABLE_S = 5.0  # how long a consent may wait for the disk before its visitor is told to try again
+URGENT_LIMIT = 256  # consents that may wait at once
+ASK_S = (0.001, 0.05)  # how soon a waiting consent looks again: at first, at most
 
 
 class Writer:
     """Accepts observations from the event loop and stores them from its own thread.
 
     The thread starts with the first observation, in whichever process that happens; a forked child starts
-    its own. Nothing it does raises into the host.
+    its own, and one that ended, whatever ended it, is followed by another. Nothing it does raises into the
+    host.
     """
 
     def __init__(
@@ -83,7 +89,10 @@ class Writer:
         self._bots: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
         self._popped = self._written = self._synced = self._in_doubt = 0
+        self._taken: Observation | None = None  # from the queue, and not yet a frame
         self._pending: deque[tuple[str, bytes]] = deque()
+        self._assembler: Assembler | None = None
+        self._sink: Sink | None = None
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._working = threading.Lock()  # held by the writer thread but while it waits
@@ -98,12 +107,13 @@ class Writer:
 
     def put(self, seen: Observation) -> None:
         """Queue an observation, or drop and count it when the queue is full."""
-        if self._thread is None:
-            self.start()
-        if len(self._queue) >= self._limit:
+        waiting = len(self._queue)
+        if waiting >= self._limit or (waiting >= LONG_LIMIT and seen.is_long):
             self._refused["queue_full"] += 1
         else:
             self._queue.append(seen)
+        if self._thread is None:
+            self.start()
 
     def glance(self, agent: bytes) -> None:
         """Note the agent of a page view that nothing may be recorded of: bots are counted, people are not."""
@@ -120,13 +130,25 @@ class Writer:
         self._errors[type(error).__name__] += 1
 
     async def durable(self, seen: Observation) -> bool:
-        """Write and sync one observation; False if the store could not within DURABLE_S."""
+        """Write and sync one observation; False if the store could not within DURABLE_S.
+
+        It waits by looking again: the threads it could block in are those that the host's handlers run in.
+        """
+        if len(self._urgent) >= URGENT_LIMIT:
+            self._refused["queue_full"] += 1
+            return False
         if self._thread is None:
             self.start()
         future: Future[None] = Future()
         self._urgent.append((seen, future))
         self._wake.set()
-        return await anyio.to_thread.run_sync(_settled, future)
+        pause_s, longest_s = ASK_S
+        with anyio.move_on_after(DURABLE_S):
+            while not future.done():
+                await anyio.sleep(pause_s)
+                pause_s = min(2 * pause_s, longest_s)
+        # What the writer thread has not begun is taken back: it will not be written after all.
+        return not future.cancel() and future.done() and future.exception() is None
 
     async def warmed(self) -> None:
         """Start the thread and wait until its resolvers are built."""
@@ -138,31 +160,41 @@ class Writer:
         with self._starting:
             if self._thread is None:
                 self._stopping = False
-                self._thread = threading.Thread(target=self._run, name="impersonal-writer", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="impersonal-writer", daemon=True)
+                thread.start()
+                self._thread = thread
 
     def stop(self) -> None:
-        """Write what is queued, seal the segment and end the thread; a later `put` starts a new one."""
+        """Write what is queued, seal the segment and end the thread; a later `put` starts a new one.
+
+        Returns after STOP_S at the latest; a thread that hangs in its store ends when the store lets it go.
+        """
         thread = self._thread
         if thread is None:
             return
         self._stopping = True
         self._wake.set()
         thread.join(STOP_S)
-        self._thread = None
+
+    async def stopped(self) -> None:
+        """`stop`, beside the event loop."""
+        await anyio.to_thread.run_sync(self.stop)
 
     def counters(self) -> dict[str, Any]:
         """What became of every accepted observation (the equation in the module's docstring)."""
-        dropped = self._dropped + self._refused
-        # `popped` is read before the queue: an observation may be counted late, never twice.
-        popped, queued = self._popped, len(self._queue) + len(self._urgent)
+        # Both threads go on counting. Each number is read once, and from the end of the way to its start:
+        # an observation on its way may be seen queued for longer than it was, never twice.
+        synced, in_doubt, written = self._synced, self._in_doubt, self._written
+        dropped, refused = self._dropped.copy(), self._refused.copy()
+        popped = self._popped
+        queued = popped + len(self._queue) + len(self._urgent) - written - dropped.total()
         return {
-            "accepted": popped + queued + self._refused.total(),
-            "written": self._written,
-            "synced": self._synced,
-            "in_doubt": self._in_doubt,
-            "queued": popped + queued - self._written - self._dropped.total(),
-            "dropped": dict(dropped),
+            "accepted": written + queued + dropped.total() + refused.total(),
+            "written": written,
+            "synced": synced,
+            "in_doubt": in_doubt,
+            "queued": queued,
+            "dropped": dict(dropped + refused),
             "bots": dict(self._bots),
             "decisions": dict(self.decisions),
             "errors": dict(self._errors),
@@ -171,69 +203,88 @@ class Writer:
     # ---- writer thread --------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        with self._working:
-            assembler, sink = self._make_assembler(), self._make_sink(self.worker)
-            self._attempt(assembler.warm)
-            self._attempt(self._take_lock)
-        self._warm.set()
+        try:
+            with self._working:
+                # Once per process: a second thread goes on with the numbering of the first.
+                self._assembler = assembler = self._assembler or self._make_assembler()
+                self._sink = sink = self._sink or self._make_sink(self.worker)
+                self._attempt(assembler.warm)
+                self._attempt(self._take_lock)
+            self._warm.set()
+            self._work(assembler, sink)
+            with self._working:
+                self._finish(assembler, sink)
+        except BaseException as error:  # nobody is above to tell
+            self.failed(error)
+        finally:
+            with self._starting:
+                self._thread = None
+
+    def _work(self, assembler: Assembler, sink: Sink) -> None:
         synced_s = persisted_s = time.monotonic()
+        pause_s = TICK_S
         while not self._stopping:
-            self._wake.wait(TICK_S)
+            self._wake.wait(pause_s)
             self._wake.clear()
             with self._working:
-                self._attempt(self._drain, assembler, sink)
+                stored = self._attempt(self._drain, assembler, sink)
                 now_s = time.monotonic()
                 if now_s - synced_s >= SYNC_S:
                     synced_s = now_s
                     self._attempt(self._sync, sink)
                 if now_s - persisted_s >= PERSIST_S:
                     persisted_s = now_s
+                    self._attempt(self._take_lock)
                     self._attempt(self._persist)
-                    self._attempt(assembler.maintain, self._clock())
-        with self._working:
-            self._attempt(self._drain, assembler, sink)
-            self._attempt(self._sync, sink)
-            self._attempt(sink.close)
-            self._attempt(self._persist)
+                    self._attempt(lambda: assembler.maintain(self._clock()))
+            backlog = len(self._queue) >= BATCH
+            pause_s = (BACKLOG_S if backlog else TICK_S) if stored else RETRY_S
 
-    def _attempt(self, act: Callable[..., object], *arguments: object) -> None:
+    def _finish(self, assembler: Assembler, sink: Sink) -> None:
+        faults = 0
+        while faults < 2 and (self._urgent or self._taken or self._queue or self._pending or self._glances):
+            faults += not self._attempt(self._drain, assembler, sink)  # after one: a new segment
+        self._attempt(self._sync, sink)
+        self._attempt(sink.close)
+        self._attempt(self._persist)
+
+    def _attempt(self, act: Callable[..., object], *arguments: object) -> bool:
         """A fault ends one act, never the thread."""
         try:
             act(*arguments)
         except Exception as error:
             self.failed(error)
-            if isinstance(error, OSError):
-                time.sleep(RETRY_S if not self._stopping else 0)
+            return False
+        return True
 
     def _drain(self, assembler: Assembler, sink: Sink) -> None:
+        """One turn: all that is urgent, a batch of observations, a batch of glances."""
         self._write_urgent(assembler, sink)
-        while self._queue or self._pending:
+        try:
             self._assemble(assembler)
+        finally:
             self._write_pending(sink)
-            self._write_urgent(assembler, sink)
-        while self._glances:
+        for _ in range(min(BATCH, len(self._glances))):
             if category := assembler.bot(self._glances.popleft()):
                 self._bots[category] += 1
 
     def _assemble(self, assembler: Assembler) -> None:
-        while self._queue and len(self._pending) < BATCH:
-            seen = self._queue.popleft()
-            self._popped += 1
-            frame = self._frame(assembler, seen)
-            if frame is not None:
-                self._pending.append(frame)
-
-    def _frame(self, assembler: Assembler, seen: Observation) -> tuple[str, bytes] | None:
-        try:
-            return assembler.frame(seen)
-        except Dropped as drop:
-            self._dropped[drop.reason] += 1
-            if drop.bot:
-                self._bots[drop.bot] += 1
-        except Exception as error:
-            self._dropped["error"] += 1
-            self.failed(error)
-        return None
+        while (self._queue or self._taken) and len(self._pending) < BATCH:
+            if self._taken is None:
+                self._taken = self._queue.popleft()
+                self._popped += 1
+            try:
+                self._pending.append(assembler.frame(self._taken))
+            except OSError:  # the keys cannot be read: it waits, as for the log
+                raise
+            except Dropped as drop:
+                self._dropped[drop.reason] += 1
+                if drop.bot:
+                    self._bots[drop.bot] += 1
+            except Exception as error:
+                self._dropped["error"] += 1
+                self.failed(error)
+            self._taken = None
 
     def _write_pending(self, sink: Sink) -> None:
         """Write what waits, a run of one day at a time; what the sink did not take keeps waiting."""
@@ -244,37 +295,42 @@ class Writer:
                 if other != day:
                     break
                 frames.append(frame)
-            written = sink.write(day, frames)
-            self._written += written
-            for _ in range(written):
+            for _ in range(self._store(sink, day, frames)):
                 self._pending.popleft()
+
+    def _store(self, sink: Sink, day: str, frames: list[bytes]) -> int:
+        written = sink.write(day, frames)
+        if not 0 < written <= len(frames):
+            raise OSError(errno.EIO, f"the sink says that it wrote {written} of {len(frames)} frames")
+        self._written += written
+        return written
 
     def _write_urgent(self, assembler: Assembler, sink: Sink) -> None:
         """Write and sync what somebody waits for; all that came together share one sync."""
         waiting: list[Future[None]] = []
         try:
-            while self._urgent:
+            for _ in range(len(self._urgent)):
                 seen, future = self._urgent.popleft()
                 self._popped += 1
-                waiting.append(future)
-                frame = self._frame(assembler, seen)
-                if frame is None:
-                    waiting.pop().set_exception(Dropped("error"))
+                if future.set_running_or_notify_cancel():
+                    waiting.append(future)
+                    self._write_one(assembler, sink, seen)
                 else:
-                    self._write_one(sink, *frame)
+                    self._dropped["not_durable"] += 1
             if waiting:
                 self._sync(sink)
-        except Exception as error:
+        except BaseException as error:
             for future in waiting:
                 future.set_exception(error)
             raise
         for future in waiting:
             future.set_result(None)
 
-    def _write_one(self, sink: Sink, day: str, frame: bytes) -> None:
+    def _write_one(self, assembler: Assembler, sink: Sink, seen: Observation) -> None:
         try:
-            self._written += sink.write(day, [frame])
-        except OSError:
+            day, frame = assembler.frame(seen)
+            self._store(sink, day, [frame])
+        except BaseException:
             self._dropped["not_durable"] += 1
             raise
 
@@ -292,13 +348,23 @@ class Writer:
     # ---- the operator's view --------------------------------------------------------------------------
 
     def _take_lock(self) -> None:
-        """Hold a lock while this process lives, so that a reader can tell a dead worker from a quiet one."""
-        if self._data is None or self._lock_file >= 0:
+        """Hold a lock while this process lives, so that a reader can tell a dead worker from a quiet one.
+
+        Taken anew where its file was removed, with the data directory perhaps.
+        """
+        if self._data is None or (self._lock_file >= 0 and os.fstat(self._lock_file).st_nlink):
             return
+        self._let_go()
         directory = self._data / STATUS
         private_directory(directory)
         self._lock_file = os.open(directory / f"{self.worker}.lock", os.O_WRONLY | os.O_CREAT, 0o600)
         fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _let_go(self) -> None:
+        descriptor, self._lock_file = self._lock_file, -1
+        if descriptor >= 0:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
 
     def _persist(self) -> None:
         """Keep the counters where `impersonal status` reads them, when they changed."""
@@ -327,18 +393,8 @@ class Writer:
 
     def _forked(self) -> None:
         """A child shares nothing with its parent: not the queue, the numbering, the segment or the lock."""
-        if self._lock_file >= 0:
-            with contextlib.suppress(OSError):
-                os.close(self._lock_file)
+        self._let_go()
         self._begin()
-
-
-def _settled(future: Future[None]) -> bool:
-    try:
-        future.result(DURABLE_S)
-    except Exception:
-        return False
-    return True
 
 
 def _weakly(method: Callable[[], None]) -> Callable[[], None]:

@@ -146,6 +146,8 @@ class _Planner:
         referrer = "" if query else weighted(self._rng, _REFERRERS)
         for number in range(length):
             page = self._allowed(mind, page, now_s)
+            if page == referrer:  # nobody follows a link to the page they are on
+                break
             now_s = self._page(mind, page, query, referrer, now_s)
             if mind.person.kind == "withdraws later" and mind.granted and number >= 1:
                 self._choose(mind, "withdraw", page, "", "", now_s)
@@ -169,8 +171,8 @@ class _Planner:
         if act:
             self._choose(mind, act, page, query, referrer, now_s, view)
             now_s += 2
-            if person.uses_form:  # the form leads back to the page, which is shown again
-                self._add(mind, now_s, "view", page, referrer=page, leaves=("view",))
+            if person.uses_form:  # the form leads back to the page, which was counted with the consent
+                self._add(mind, now_s, "view", page, query, f"{page}?{query}" if query else page)
         return self._stay(mind, page, view, now_s + rng.randint(3, 20))
 
     def _stay(self, mind: _Mind, page: str, view: str, now_s: int) -> int:

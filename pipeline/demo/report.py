@@ -172,12 +172,17 @@ def show_accounts(console: Console, data: Path) -> None:
     """The collector's own counters."""
     status = read_status(data)
     dropped, bots = status.summed("dropped"), status.summed("bots")
-    named = ", ".join(f"{count:,} {name}" for name, count in sorted(bots.items())) or "none"
+    reasons = status.summed("decisions")
     console.print(
         f"The collector's own accounts: {status.totals['accepted']:,} accepted = "
         f"{status.totals['written']:,} written + {dropped.total():,} dropped + "
-        f"{status.totals['queued']:,} queued. Bots counted: {named}.\n"
+        f"{status.totals['queued']:,} queued.\nPage views were decided by {_listed(reasons)}. "
+        f"Bots counted: {_listed(bots)}.\n"
     )
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.most_common()) or "none"
 
 
 def show_searches(console: Console, logs: list[Hits], after: list[Hits], unasked_ids: int) -> None:

@@ -19,7 +19,7 @@ from collector import ConfigurationError
 
 LOOPBACK = "127.0.0.1"
 _START_S = 30.0
-_STOP_S = 10.0
+_STOP_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,9 @@ def serving(data: Path, now_ms: int = 0) -> Iterator[Running]:
         process.join(_STOP_S)
         if process.is_alive():
             process.kill()
+            process.join()
+    if process.exitcode:
+        raise ConfigurationError("the demo's site did not end in good order: start the demo again")
 
 
 def _serve(data: Path, clock: Any, parent: Connection) -> None:

@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from collector import Collector, Policy, granted, load
+from collector import Collector, Policy, granted, load, must_ask
 from collector.policy import Purpose
 from pipeline.demo.content import ARTICLES, CLOUDS, MONTHS, PRODUCTS
 
@@ -192,13 +192,8 @@ def _html(request: Request, title: str, body: str, status: int = 200) -> Respons
 
 
 def _layout(request: Request, title: str, body: str) -> str:
-    bar = _bar(request) if _asks(request) else ""
+    bar = _bar(request) if must_ask(request.scope) else ""
     return _render("layout", title=title, body=body, bar=bar)
-
-
-def _asks(request: Request) -> bool:
-    """Whether to show the consent bar: a browser that carries a choice is not asked again."""
-    return "__Host-consent" not in request.cookies
 
 
 def _bar(request: Request) -> str:

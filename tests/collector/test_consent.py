@@ -158,13 +158,13 @@ def test_a_refusal_of_exempt_statistics_is_honoured() -> None:
 @given(st.sets(st.sampled_from(["statistics", "advertising"])), st.dates(TODAY - timedelta(days=100), TODAY))
 def test_a_choice_survives_its_cookie(granted: set[str], day: date) -> None:
     """What is written is what is read, and it fits a cookie."""
-    choice = Choice("v1", day, frozenset(granted), "daily")
+    choice = Choice("v1", day, frozenset(granted), "daily", "form")
     assert read_choice(choice.cookie().encode(), CONSENTED, TODAY) == choice
     assert len(choice.cookie()) <= MAX_COOKIE_BYTES
 
 
 @given(
-    st.binary(max_size=300) | st.from_regex(rb"1\|v1\|\d{4}-\d\d-\d\d\|[a-z+]{0,20}\|none", fullmatch=True)
+    st.binary(max_size=300) | st.from_regex(rb"1\|v1\|\d{4}-\d\d-\d\d\|[a-z+]{0,20}\|none\|form", fullmatch=True)
 )
 def test_any_bytes_make_a_decision(value: bytes) -> None:
     """A forged cookie may grant what its sender wants granted, and breaks nothing."""
@@ -184,7 +184,7 @@ def test_the_longest_possible_cookie_fits_the_memory_of_decisions() -> None:
         )
     )
     granted = frozenset(everything.versions[0].purposes)
-    text = Choice("v" * 32, TODAY, granted, "long-lived").cookie().encode()
+    text = Choice("v" * 32, TODAY, granted, "long-lived", "fetch").cookie().encode()
     assert Decider(everything)(NOW_MS, text, False, False).choice is not None
 
 

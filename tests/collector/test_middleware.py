@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
-from collector import Collector, ConfigurationError, MemorySink, PolicyError, granted
+from collector import Collector, ConfigurationError, MemorySink, PolicyError, granted, must_ask
 from collector.policy import Policy
 from collector.record import FIELDS, Record, decode, frames
 from tests.asgi import FIREFOX, GOOGLEBOT, App, Message, call, cookie_header, get, http_scope, post
@@ -174,6 +174,7 @@ def test_bots_are_counted_by_category_and_never_logged() -> None:
         ("/post", "POST", []),
         ("/", "HEAD", []),
         ("/", "GET", [("sec-purpose", "prefetch;prerender")]),
+        ("/", "GET", [("service-worker-navigation-preload", "true")]),
         ("/", "GET", [("sec-fetch-dest", "iframe")]),
         ("/", "GET", [("sec-fetch-dest", "empty")]),
     ],
@@ -309,6 +310,32 @@ def test_the_granting_view_is_reported_once_with_its_source() -> None:
     assert (view.path, view.referrer, view.utm_source) == ("/product/7", "search.example", "mail")
 
 
+def test_the_page_that_a_consent_form_leads_back_to_is_not_counted_again() -> None:
+    """Without JavaScript: one view with its source, and the next page counts as usual."""
+    site = Site()
+    page = "/product/7?utm_source=mail"
+    body = b"act=choose&purposes=statistics&u=/product/7?utm_source=mail&r=https://search.example/"
+    answer = post(site.collector, "/_impersonal/consent", body)
+    assert answer.headers("location") == [page]
+    cookies = cookie_header(answer)
+    get(site.collector, page, headers=[cookies, ("referer", f"https://example.org{page}")])
+    get(site.collector, "/", headers=[cookies, ("referer", f"https://example.org{page}")])
+    assert [(view.path, view.referrer) for view in site.views()] == [
+        ("/product/7", "search.example"),
+        ("/", None),
+    ]
+
+
+def test_a_form_of_checkboxes_grants_what_is_ticked_and_nothing_else() -> None:
+    """Nothing ticked is a refusal, not a grant of everything."""
+    site = Site()
+    ticked = post(site.collector, "/_impersonal/consent", b"act=choose&purposes=advertising")
+    none = post(site.collector, "/_impersonal/consent", b"act=choose", [cookie_header(ticked)])
+    assert "|advertising|" in ticked.cookies["__Host-consent"].value
+    assert none.cookies["__Host-id"]["max-age"] == "0"
+    assert [record.act for record in site.records()] == ["grant", "refuse"]
+
+
 def test_a_view_already_counted_is_not_reported_again_by_consent() -> None:
     """Exempt statistics counted the page; granting advertising on it adds no view."""
     site = Site(EXEMPT)
@@ -403,8 +430,23 @@ def test_the_host_can_ask_what_is_granted() -> None:
     assert json.loads(get(site.collector, "/api", headers=[cookies]).body) == {
         "granted": ["necessary", "statistics"]
     }
-    with pytest.raises(ConfigurationError, match="add it"):
-        granted(http_scope())
+    for question in (granted, must_ask):
+        with pytest.raises(ConfigurationError, match="add it"):
+            question(http_scope())
+
+
+def test_the_host_can_ask_whether_to_ask() -> None:
+    """must_ask(scope) until a choice is made."""
+    answers: list[bool] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        answers.append(must_ask(scope))
+        await PlainTextResponse("x")(scope, receive, send)
+
+    site = Site(app=app)
+    get(site.collector)
+    get(site.collector, headers=[site.grant("statistics")])
+    assert answers == [True, False]
 
 
 # ---- beacons -------------------------------------------------------------------------------------------
@@ -436,6 +478,20 @@ def test_events_pings_and_views_of_the_script_are_recorded() -> None:
         "outbound",
         '{"target":"other.example"}',
     )
+
+
+def test_targets_and_properties_hold_nothing_personal() -> None:
+    """Downloads by their list, targets scrubbed like pages, texts that look personal blanked."""
+    site = Site()
+    cookies = site.grant("statistics")
+    beacon(site, {"k": "download", "u": "/a", "t": "/files/jane@example.org/report.pdf"}, cookies)
+    beacon(site, {"k": "download", "u": "/a", "t": "/docs/1.0"}, cookies)
+    beacon(site, {"k": "event", "u": "/a", "n": "mailed", "p": {"to": "jane@example.org", "n": 3}}, cookies)
+    beacon(site, {"k": "event", "u": "/a", "n": "plain", "p": None}, cookies)
+    download, mailed, plain = (record for record in site.records() if record.kind == "event")
+    assert (download.name, download.props) == ("download", '{"target":"/files/{email}/report.pdf"}')
+    assert (mailed.props, plain.props) == ('{"to":"{email}","n":3}', None)
+    assert site.collector.writer.counters()["dropped"] == {"no_download": 1}
 
 
 def test_a_view_sent_twice_has_one_id() -> None:
