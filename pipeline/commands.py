@@ -19,6 +19,7 @@ from pipeline.demo.command import demo
 
 POLICY = "policy.toml"
 _UNITS_S = {"s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60}
+_LOG = click.Path(exists=True, dir_okay=False, allow_dash=True)
 _DAY = click.DateTime(["%Y-%m-%d"])
 
 
@@ -161,6 +162,44 @@ def run(every: int | None, data: Path) -> int:
     except KeyboardInterrupt:
         click.echo("Stopped; nothing is half done.")
     return 0
+
+
+@impersonal.command("import")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=_LOG)
+@click.option(
+    "--ground",
+    type=click.Choice(["legitimate_interests", "contract", "law"]),  # whatever a policy knows but consent
+    required=True,
+    help="What justifies counting these visits, as the policy says it. A log holds no consent.",
+)
+@click.option(
+    "--mmdb",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A GeoLite2, GeoIP2 or DB-IP database instead of the embedded country table.",
+)
+@data_option
+def import_(files: Sequence[str], ground: str, mmdb: Path | None, data: Path) -> None:
+    """Take page views from access logs of Apache or Nginx, then publish what is due.
+
+    Common or combined format, plain, .gz, .zst, or "-" for standard input. A day is taken whole by one call:
+    name all files that hold it, newest and rotated ones alike. A file that has grown or was renamed goes on
+    where the last import ended. Addresses and agents are never written. Who opted out is not in a log.
+
+    \b
+    impersonal import --ground legitimate_interests /var/log/nginx/access.log*
+    zcat old/*.gz | impersonal import --ground law -
+    """
+    from collector.enrich import Enricher  # noqa: PLC0415
+    from pipeline import access_log  # noqa: PLC0415
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    loaded = load(data / POLICY)
+    with interruptible(), terminal.progress() as progress:
+        found = access_log.import_logs(data, loaded, files, ground, _now_ms, progress, Enricher(mmdb))
+    for line in access_log.in_words(found):
+        click.echo(line)
+    for line in terminal.round_lines(found.round) if found.round else ():
+        click.echo(line)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

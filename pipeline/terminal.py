@@ -27,8 +27,16 @@ def progress() -> "Iterator[Progress]":
         return
     from rich.console import Console  # noqa: PLC0415 - a sixteenth of a second
     from rich.progress import Progress as Bars  # noqa: PLC0415
+    from rich.progress import Task, TransferSpeedColumn  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
-    with Bars(console=Console(stderr=True), transient=True) as bars:
+    class Rate(TransferSpeedColumn):
+        def render(self, task: Task) -> Text:
+            # Logs are counted in bytes; days and releases have no rate to speak of.
+            return super().render(task) if task.description.startswith("reading") else Text()
+
+    columns = (*Bars.get_default_columns(), Rate())
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
         tasks: dict[str, Any] = {}
 
         def tell(what: str, done: int, total: int) -> None:

@@ -15,6 +15,8 @@ CONTRACT = (
     "collector.policy_file",
     "collector.record",
     "collector.enrich",
+    "collector.capture",
+    "collector.page",
     "collector.errors",
 )
 ANSWERS_PEOPLE = ("query", "segments", "charts", "server")
@@ -29,6 +31,8 @@ PRIVATE_STORE = (
     "rights",
     "status",
     "access_log",
+    "log_days",
+    "log_events",
 )
 
 

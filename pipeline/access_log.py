@@ -1,0 +1,256 @@
+"""Access logs of a web server → private events: `impersonal import`.
+
+A log was written without asking anyone, so its ground is never consent: the operator names the ground, and
+a day is taken only where the policy in force on it counts visits on that ground by default. What is recorded
+is what that policy grants to statistics, as from the collector.
+
+A day is taken whole by one call, or not at all. Its visitors are told apart under a salt that is made for
+the call, held in memory and gone with it, so a later call could not recognise them: a day that an import
+has filled is closed to the next one, and lines of a day that is not over wait. Nothing is written until all
+files are read; then each day appears by one rename, and with it how far each file is consumed.
+"""
+
+import re
+import secrets
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from collector.enrich import Enricher
+from collector.errors import ImpersonalError, PolicyError
+from collector.policy import Policy
+from collector.record import DAY_MS, KEYS, Clock, day_of
+from pipeline import check
+from pipeline.days import expire
+from pipeline.engine import Engine, connect
+from pipeline.log_days import CLOSED, IMPORTED, NO_POLICY, TAKEN, WAITING, LogDay, LogDays
+from pipeline.log_events import LogEvents, granted_fields
+from pipeline.log_files import PREFIX_BYTES, STDIN, LogFile, known_as, name_of
+from pipeline.log_lines import ASSET, PATTERNS, VIEW_STATUSES, Lines, form_of, shape
+from pipeline.run import Round, run_once
+from pipeline.store import (
+    EVENTS,
+    Progress,
+    consumed_bytes,
+    days_of,
+    exclusive,
+    manifests,
+    private_directory,
+    replace_private,
+)
+from pipeline.terminal import span
+from pipeline.windows import BLOCK, CLOSES_AFTER_MS, window_of
+
+KEY = "import.key"
+_SHOWN = 5  # samples of malformed lines
+_ONE_CALL = "name all files that hold a day in one call"
+_TWICE = f"{{}} was imported before and its salt is gone, visitors would count twice: {_ONE_CALL}"
+
+
+class AccessLogError(ImpersonalError):
+    """A log is none, or nothing of it may be imported."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What one call did; exact, and the operator's only."""
+
+    files: dict[str, str]
+    """File → its format, or "empty"."""
+    days: LogDays
+    round: Round | None
+    """What was sealed, released and expired then; None where no day was imported."""
+
+
+def import_logs(
+    data: Path,
+    policy: Policy,
+    names: Sequence[str],
+    ground: str,
+    clock: Clock,
+    progress: Progress,
+    enricher: Enricher,
+) -> Imported:
+    """Import files, then seal, release and expire as `run` does.
+
+    That round ends with the 28 days that hold the last imported day, or now: old logs are published whole,
+    and the years since then only by the next `impersonal run`.
+
+    Raises  AccessLogError, LogFileError, BusyError, StoreError, LedgerError, PolicyError, OSError
+    """
+    if mistakes := check.mistakes(policy):
+        raise PolicyError(mistakes)
+    now_ms = clock()
+    with exclusive(data):
+        call = _Call(data, policy, ground, now_ms, enricher)
+        call.read(names, progress)
+        call.commit(progress)
+    imported = call.days.of(TAKEN, IMPORTED)
+    if not imported:
+        return Imported(call.files, call.days, None)
+    block = window_of(BLOCK, date.fromisoformat(imported[-1].day))
+    until_ms = min(now_ms, block.span_ms[1] + CLOSES_AFTER_MS)
+    done = run_once(data, policy, lambda: until_ms, progress)
+    with exclusive(data):
+        done.expired.extend(expire(data, policy, lambda: now_ms))
+    return Imported(call.files, call.days, done)
+
+
+class _Call:
+    """The files of one call on their way into the private events."""
+
+    def __init__(self, data: Path, policy: Policy, ground: str, now_ms: int, enricher: Enricher) -> None:
+        self.days = LogDays(data, policy, ground, now_ms)
+        self.files: dict[str, str] = {}
+        self._data = data
+        self._ground = ground
+        self._now_ms = now_ms
+        networks = any("network" in granted_fields(version) for version in policy.versions)
+        self._lines = Lines(enricher, policy.controller.hosts, now_ms + DAY_MS, networks)
+        self._key = _key(data)
+        with connect() as database:
+            taken = [each for path, _ in days_of(data / EVENTS) for each in manifests(database, path)]
+        self._consumed = consumed_bytes(taken)
+        self._prefixes: list[bytes] = []
+        self._is_new = False  # whether a file is read for the first time
+        self._read: dict[str, tuple[int, int]] = {}
+        """File, by what it is known as → where reading began, and where it ended."""
+
+    def read(self, names: Sequence[str], progress: Progress) -> None:
+        """Read every file to its end. What stays in memory are counts, and page views as numbers."""
+        total = sum(Path(name).stat().st_size for name in names if name != STDIN)
+        before = 0
+        for name in names:
+            with LogFile(name) as log:
+                for _ in self._chunks_read(log):
+                    progress("reading the logs", before + log.done, max(total, before + log.done))
+                before += log.done
+        if self.days.of(TAKEN):
+            return
+        # What a log still says of an imported or sealed day after its import are stray lines, and no fault.
+        for day in self.days.of(NO_POLICY, *((CLOSED, IMPORTED) if self._is_new else ())):
+            raise AccessLogError(day.why or _TWICE.format(day.day))
+
+    def _chunks_read(self, log: LogFile) -> Iterator[None]:
+        """Read one file, chunk by chunk."""
+        if not log.head:
+            self.files[log.name] = "empty"
+            return
+        form, day = self._first_line(log)
+        self.files[log.name] = form
+        name = name_of(log.head, self._key)
+        known = known_as(log.head, self._key, self._consumed)
+        self._is_new = self._is_new or not known
+        start = end = max((self._consumed[each] for each in known), default=0)
+        for offset, chunk in log.chunks(start):
+            day.begin(name, offset)
+            day = self._take(PATTERNS[form], name, offset, chunk, log.name, day)
+            end = offset + len(chunk)
+            yield
+        self._read[name] = start, end
+
+    def _first_line(self, log: LogFile) -> tuple[str, LogDay]:
+        """The format of a log and its first day. A malformed line goes with the day of the line before it."""
+        prefix = log.head[:PREFIX_BYTES]
+        if any(prefix.startswith(each) or each.startswith(prefix) for each in self._prefixes):
+            raise AccessLogError(f"{log.name} begins like another file of this call: name each log once")
+        self._prefixes.append(prefix)
+        found = form_of(log.head, self._lines)
+        if found is None:
+            first = shape(log.head.split(b"\n", maxsplit=1)[0])
+            raise AccessLogError(
+                f"{log.name} is neither in the common nor in the combined format, its first line is like "
+                f"{first}: name access logs of Apache or Nginx"
+            )
+        return found[0], self.days[day_of(found[1])]
+
+    def _take(
+        self, pattern: re.Pattern[bytes], name: str, offset: int, chunk: bytes, place: str, day: LogDay
+    ) -> LogDay:
+        """Sort the lines of a chunk into their days; give back the last line's."""
+        lines = self._lines
+        time, agent_of, target_of, place_of = lines.time, lines.agent, lines.target, lines.place
+        referrer_of = lines.referrer
+        last: bytes | None = b""
+        ts_ms: int | None = None
+        for match in pattern.finditer(chunk, 0, len(chunk) - chunk.endswith(b"\n")):
+            address, stamp, request, status, referrer, agent, _ = match.groups()
+            if stamp != last:
+                ts_ms, last = time(stamp) if stamp else None, stamp
+            if ts_ms is None:
+                day.reject(place, offset + match.start(), match[0])
+                continue
+            if not day.start_ms <= ts_ms < day.end_ms:
+                day = self.days[day_of(ts_ms)]
+                day.begin(name, offset)
+            day.lines += 1
+            if day.state != TAKEN:
+                continue
+            browser, bot = agent_of(agent)
+            if bot:
+                day.bots[bot] += 1
+            elif (target := target_of(request)) == ASSET:
+                day.assets += 1
+            elif target < 0 or status not in VIEW_STATUSES:
+                day.other += 1
+            else:
+                visitor = day.visitor(address, agent)
+                day.add(ts_ms, visitor, browser, place_of(address), target, referrer_of(referrer))
+        return day
+
+    def commit(self, progress: Progress) -> None:
+        """Write the days that are taken, oldest first, and destroy the salt of each."""
+        days = self.days.of(TAKEN)
+        spill = self._data / "spill"
+        with Engine(spill) as engine:
+            events = LogEvents(self._data, engine, self._lines, self._read, self._ground)
+            for done, day in enumerate(days, 1):
+                still_open = days[done:] + self.days.of(WAITING, NO_POLICY)
+                events.commit(day, still_open, self._now_ms)
+                day.forget()
+                progress("writing private events", done, len(days))
+        shutil.rmtree(spill, ignore_errors=True)
+
+
+def _key(data: Path) -> bytes:
+    """The key that logs are known under, made by the first import."""
+    path = data / KEYS / KEY
+    if not path.exists():
+        private_directory(path.parent)
+        replace_private(path, secrets.token_hex(32))
+    try:
+        return bytes.fromhex(path.read_text())
+    except ValueError:
+        raise AccessLogError(f"{path} holds no key: restore it, or remove it for a new one") from None
+
+
+def in_words(found: Imported) -> Iterator[str]:
+    """What a call found, as lines to read: exact, so for the operator only."""
+    days = found.days.of(TAKEN)
+    forms = ", ".join(f"{name} ({form})" for name, form in found.files.items())
+    yield f"Read {forms}. What was found is exact, so for you alone:"
+    bots = sum((day.bots for day in days), Counter[str]())
+    listed = ", ".join(f"{name} {count:,}" for name, count in bots.most_common())
+    for title, count in (
+        ("lines", sum(day.lines for day in days)),
+        ("malformed", sum(day.malformed for day in days)),
+        (f"of bots{': ' if bots else ''}{listed}", bots.total()),
+        ("for files that are no pages", sum(day.assets for day in days)),
+        ("other: not GET, or not answered by a page", sum(day.other for day in days)),
+        ("page views", sum(len(day.times) for day in days)),
+        ("visitor-days", sum(len(day.visitors) for day in days)),
+    ):
+        yield f"{count:12,}  {title}"
+    for sample in [sample for day in days for sample in day.samples][:_SHOWN]:
+        yield "  malformed, at byte {offset} of {file}: {shape}".format_map(sample)
+    if days:
+        yield f"Imported {span([day.day for day in days])}"
+    for day in found.days.of(NO_POLICY, CLOSED):
+        yield f"Left out {day.lines:,} lines: {day.why}"
+    if earlier := sum(day.lines for day in found.days.of(IMPORTED)):
+        yield f"Left out {earlier:,} lines of days that were imported before: {_ONE_CALL}"
+    if waiting := sum(day.lines for day in found.days.of(WAITING)):
+        yield f"{waiting:,} lines of days that are not over wait for the next import of their file"

@@ -1,0 +1,161 @@
+"""Imported days → private events: each day one file, committed with its manifest by one rename."""
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from collector.policy import Version, fields_within
+from collector.record import COLUMNS, FIELDS, LEVELS, TIME_STEP_MS
+from pipeline.engine import Engine
+from pipeline.log_days import HIT_COLUMNS, LogDay
+from pipeline.log_lines import Lines
+from pipeline.release import PURPOSE
+from pipeline.store import (
+    GOOD,
+    QUARANTINE,
+    Manifest,
+    Stretch,
+    events_of,
+    private_directory,
+    sync,
+    write_private,
+)
+
+BATCH = "000001"  # a day that is imported has no other
+
+_encoder = msgspec.json.Encoder()
+
+
+class ImportManifest(Manifest, frozen=True):
+    """What an import found of one day. Always: lines = rows + malformed + assets + other + bots."""
+
+    ground: str
+    lines: int
+    malformed: int
+    assets: int
+    other: int
+    bots: dict[str, int]
+
+
+class LogEvents:
+    """Writes the days of one call."""
+
+    def __init__(
+        self, data: Path, engine: Engine, lines: Lines, read: Mapping[str, tuple[int, int]], ground: str
+    ) -> None:
+        """Prepare.
+
+        read   file, by what it is known as → where reading began, and where it ended
+        """
+        self._data = data
+        self._engine = engine
+        self._read = read
+        self._ground = ground
+        self._paths = [str(target[0]) for target in lines.targets.rows()]
+        for name, table in lines.tables.items():
+            _relate(engine, name, table.rows(), table.columns)
+
+    def commit(self, day: LogDay, still_open: Sequence[LogDay], now_ms: int) -> None:
+        """Write one day; what is read of its files is consumed up to the lines of days still open."""
+        directory = events_of(self._data, day.day)
+        private_directory(directory)
+        for aside in directory.glob(".*"):
+            aside.unlink()  # of a call that was killed
+        self._write_quarantine(day)
+        self._build(day)
+        aside = directory / f".{BATCH}.tmp"
+        write_private(aside, [])  # DuckDB keeps the mode of a file that exists
+        self._engine.database.execute(
+            "COPY new_rows TO $path"
+            " (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false, KV_METADATA {manifest: $manifest})",
+            {
+                "path": str(aside),
+                "manifest": _encoder.encode(self._manifest(day, still_open, now_ms)).decode(),
+            },
+        )
+        sync(aside)
+        aside.rename(directory / f"{BATCH}.parquet")
+        sync(directory)
+
+    def _manifest(self, day: LogDay, still_open: Sequence[LogDay], now_ms: int) -> ImportManifest:
+        """What the day's file says of itself, with how far each log is consumed once it is there."""
+        stretches = []
+        for name in day.shares:
+            start, end = self._read[name]
+            # From the first line on that a later commit, or a later call, is still to take.
+            end = min([end, *(each.shares[name].offset for each in still_open if name in each.shares)])
+            # No fingerprint of the bytes: they name visitors.
+            stretches.append(Stretch(name, start, end, "", {GOOD: day.hits_of(name)}))
+        return ImportManifest(
+            now_ms,
+            stretches,
+            len(day.times),
+            0,
+            self._ground,
+            day.lines,
+            day.malformed,
+            day.assets,
+            day.other,
+            dict(day.bots),
+        )
+
+    def _build(self, day: LogDay) -> None:
+        """Make the relation `new_rows`: every column of the contract, as far as the policy grants it."""
+        engine = self._engine
+        assert day.version is not None  # noqa: S101 - or the day were not taken
+        numbers = np.frombuffer(day.numbers, dtype=np.intc).reshape(-1, len(HIT_COLUMNS))
+        hits = pd.DataFrame(numbers, columns=list(HIT_COLUMNS))
+        hits["ts_ms"] = np.frombuffer(day.times, dtype=np.int64)
+        hits["hit"] = np.arange(len(hits))
+        engine.database.register("hits", hits)
+        _relate(engine, "visitors", [(each.hex(),) for each in day.visitors], ("visitor",))
+        services = [(_service(day.version, path),) for path in self._paths]
+        _relate(engine, "services", services, ("service",))
+        columns = dict.fromkeys(("service", "policy", "id_prefix"), "VARCHAR")
+        columns |= {"purposes": "VARCHAR[]", "time_step_ms": "BIGINT"}
+        columns |= {row.name: "BOOLEAN" for row in FIELDS}
+        engine.relation("scope", columns, _scope(day.version))
+        engine.relation("new_rows", dict(COLUMNS), [])
+        engine.step("access_log.events", into="page_views")
+        engine.database.execute("INSERT INTO new_rows BY NAME FROM page_views ORDER BY ts_ms, id")
+
+    def _write_quarantine(self, day: LogDay) -> None:
+        path = self._data / QUARANTINE / f"day={day.day}" / f"{BATCH}.jsonl"
+        if day.samples:
+            private_directory(path.parent)
+            write_private(path, [_encoder.encode(sample) + b"\n" for sample in day.samples])
+            sync(path)
+            sync(path.parent)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _relate(engine: Engine, name: str, rows: Sequence[Sequence[str | None]], columns: Sequence[str]) -> None:
+    """Make a relation of rows by their numbers."""
+    frame = pd.DataFrame(list(rows), columns=list(columns), dtype="str")
+    frame["number"] = np.arange(len(frame))
+    engine.database.register(name, frame)
+
+
+def _service(version: Version, path: str) -> str:
+    service = version.service_at(path)
+    return service.name if service else ""
+
+
+def granted_fields(version: Version) -> set[str]:
+    """The fields that a version grants to statistics of visitors who were not asked."""
+    return {row.name for row in fields_within(version.purpose_scope(PURPOSE))}
+
+
+def _scope(version: Version) -> Iterator[tuple[object, ...]]:
+    """For each service, and the rest of the site: what a record says of itself, and which fields it has."""
+    granted = granted_fields(version)
+    step_ms = TIME_STEP_MS[LEVELS["time"][version.purpose_scope(PURPOSE)["time"]]]
+    id_prefix = secrets.token_hex(8)
+    services = {"": granted} | {name: granted & set(row.fields) for name, row in version.services.items()}
+    for service, fields in services.items():
+        yield service, version.id, id_prefix, [PURPOSE], step_ms, *(row.name in fields for row in FIELDS)

@@ -1,0 +1,206 @@
+"""A line of an Apache or Nginx access log → what it says about one page view, or why it is none.
+
+Raw addresses, agents, requests and referrers are remembered in memory only, bounded, for as long as one
+import takes: what repeats is read once. What is kept of a line are numbers of rows of `Lines.tables`.
+"""
+
+import re
+from collections.abc import Iterable
+from datetime import date
+from functools import lru_cache
+from typing import NamedTuple
+
+from collector import capture, page
+from collector.enrich import Enricher
+from collector.record import DAY_MS
+
+CAMPAIGN_PARAMETERS = frozenset(("utm_source", "utm_medium", "utm_campaign", "source", "ref"))
+
+# Apache writes a quote inside a quoted field as \" and Nginx as \x22, so a bare one ends the field. Longer
+# fields than 8 KiB pass neither server. What follows the known fields (some log more) is not looked at.
+_QUOTED = rb'"([^"\\\n]{0,8192}+(?:\\.[^"\\\n]{0,8192}+)*+)"'
+_COMMON = rb"(\S++) [^\[\n]*+\[([^\]\n]++)\] " + _QUOTED + rb" (\d{3}) (?:\d++|-)"
+_REST = rb"(?:[ \r][^\n]*+)?"
+# Each line is one match, and a line of another form the last group's.
+PATTERNS = {
+    "combined": re.compile(rb"^(?:%b %b %b%b|([^\n]*+))$" % (_COMMON, _QUOTED, _QUOTED, _REST), re.MULTILINE),
+    "common": re.compile(rb"^(?:%b()()\r?|([^\n]*+))$" % _COMMON, re.MULTILINE),
+}
+"""Format → address, time, request, status, referrer, agent; or the line that is none of it."""
+
+_MINUTE = re.compile(rb"(\d\d)/([A-Z][a-z]{2})/(\d{4}):([01]\d|2[0-3]):([0-5]\d)")
+_SECOND = re.compile(rb":(?:[0-5]\d|60)")
+_ZONE = re.compile(rb" ([+-])(\d\d)([0-5]\d)")
+_MONTHS = {
+    name: number
+    for number, name in enumerate(b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), start=1)
+}
+_YEARS = range(1970, 9999)  # what a day can be computed of in every zone
+_EPOCH = date(1970, 1, 1).toordinal()
+_ESCAPE = re.compile(rb"\\(x[0-9A-Fa-f]{2}|.)", re.DOTALL)
+_ESCAPED = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"v": b"\v", b"f": b"\f"}
+_REQUEST = re.compile(rb"([!-~]+) (.*?)(?: HTTP/\d[.\d]*)?", re.DOTALL)
+
+_REMEMBERED = 65_536  # distinct values of each kind
+ASSET, OTHER = -1, -2
+"""A request of a file that is no page, and of none at all: POST, HEAD, broken."""
+
+_SHAPE_BYTES = 120
+
+VIEW_STATUSES = frozenset(b"%d" % status for status in (*range(200, 300), 304))
+
+
+class Target(NamedTuple):
+    """The page that was asked for, and the campaign its query names."""
+
+    path: str
+    utm_source: str | None
+    utm_medium: str | None
+    utm_campaign: str | None
+
+
+class Browser(NamedTuple):
+    """What an agent tells of a person's browser."""
+
+    device: str
+    browser: str | None
+    os: str | None
+    browser_major: str | None
+
+
+class Place(NamedTuple):
+    """What an address tells."""
+
+    country: str | None
+    network: str | None
+
+
+class Referrer(NamedTuple):
+    """The other site that linked here."""
+
+    referrer: str | None
+
+
+Row = tuple[str | None, ...]
+
+
+class Table:
+    """Distinct rows, each with a number."""
+
+    def __init__(self, columns: tuple[str, ...]) -> None:
+        self.columns = columns
+        self._numbers: dict[Row, int] = {}
+
+    def number(self, row: Row) -> int:
+        """The number of a row, its own for ever."""
+        return self._numbers.setdefault(row, len(self._numbers))
+
+    def rows(self) -> list[Row]:
+        """The rows by their numbers."""
+        return list(self._numbers)
+
+
+class Lines:
+    """What lines are read with."""
+
+    def __init__(self, enricher: Enricher, own_hosts: Iterable[str], latest_ms: int, networks: bool) -> None:
+        """Prepare.
+
+        latest_ms   a line from after it is malformed: a server's clock was wrong
+        networks    whether networks are read at all: few policies grant them
+        """
+        self._enricher = enricher
+        self._own_hosts = frozenset(own_hosts)
+        self._latest_ms = latest_ms
+        self._networks = networks
+        self.browsers, self.places = Table(Browser._fields), Table(Place._fields)
+        self.targets, self.referrers = Table(Target._fields), Table(Referrer._fields)
+        self.tables: dict[str, Table] = {
+            "browsers": self.browsers,
+            "places": self.places,
+            "targets": self.targets,
+            "referrers": self.referrers,
+        }
+        remember = lru_cache(_REMEMBERED)
+        self._minute = remember(self._read_minute)
+        self.agent = remember(self._agent)
+        self.place = remember(self._place)
+        self.target = remember(self._target)
+        self.referrer = remember(self._referrer)
+
+    def time(self, text: bytes) -> int | None:
+        """UTC milliseconds of 24/Nov/2026:10:12:00 +0100; None where it is no time, or one to come."""
+        minute_ms, second = self._minute(text[:17], text[20:]), text[17:20]
+        if minute_ms is None or not _SECOND.fullmatch(second):
+            return None
+        # A leap second is the last one of its minute, or its day would be the next.
+        ts_ms = minute_ms + min(int(second[1:]), 59) * 1000
+        return ts_ms if 0 <= ts_ms <= self._latest_ms else None
+
+    def _read_minute(self, text: bytes, zone: bytes) -> int | None:
+        """UTC milliseconds of 24/Nov/2026:10:12 and +0100; None where it is no time."""
+        match, offset = _MINUTE.fullmatch(text), _ZONE.fullmatch(zone)
+        if match is None or offset is None or int(match[3]) not in _YEARS:
+            return None
+        try:
+            day = date(int(match[3]), _MONTHS[match[2]], int(match[1]))
+        except (KeyError, ValueError):
+            return None
+        sign = -1 if offset[1] == b"-" else 1
+        zone_min = sign * (int(offset[2]) * 60 + int(offset[3]))
+        minutes = int(match[4]) * 60 + int(match[5]) - zone_min
+        return (day.toordinal() - _EPOCH) * DAY_MS + minutes * 60_000
+
+    def _agent(self, text: bytes) -> tuple[int, str | None]:
+        """The number in `browsers`, and the category of bot that the agent names."""
+        seen = self._enricher.agent(unescaped(text))
+        return self.browsers.number(Browser(seen.device, seen.browser, seen.os, seen.browser_major)), seen.bot
+
+    def _place(self, text: bytes) -> int:
+        """The number in `places`. Where the server logged a host name the place is unknown."""
+        address = text.decode("latin-1").removeprefix("::ffff:")
+        network = self._enricher.network(address) if self._networks else None
+        return self.places.number(Place(self._enricher.country(address), network))
+
+    def _target(self, request: bytes) -> int:
+        """The number in `targets` of what is requested; ASSET or OTHER where it is no page."""
+        match = _REQUEST.fullmatch(unescaped(request))
+        if match is None:
+            return OTHER
+        place, _, query = match[2].partition(b"#")[0].partition(b"?")
+        if capture.is_static(place.decode("latin-1")):
+            return ASSET
+        if match[1] != b"GET":
+            return OTHER
+        campaign = capture.campaign(query, CAMPAIGN_PARAMETERS)
+        return self.targets.number(Target(page.page_path(match[2], ""), *campaign))
+
+    def _referrer(self, text: bytes) -> int:
+        """The number in `referrers`."""
+        return self.referrers.number(Referrer(capture.referrer_host(unescaped(text), self._own_hosts)))
+
+
+def unescaped(text: bytes) -> bytes:
+    """A quoted field as it was before the server wrote it down."""
+    return _ESCAPE.sub(_original, text) if b"\\" in text else text
+
+
+def _original(match: re.Match[bytes]) -> bytes:
+    sign: bytes = match[1]
+    return bytes.fromhex(sign[1:].decode()) if len(sign) == 3 else _ESCAPED.get(sign, sign)
+
+
+def form_of(head: bytes, lines: Lines) -> tuple[str, int] | None:
+    """The format of a log by its first line in one, and that line's time; None where there is none."""
+    for line in head.splitlines():
+        for form, pattern in PATTERNS.items():
+            match = pattern.match(line)
+            if match and match[2] and (ts_ms := lines.time(match[2])) is not None:
+                return form, ts_ms
+    return None
+
+
+def shape(line: bytes) -> str:
+    """What a line looks like, without what it says: letters as a, digits as 0, the rest as it is."""
+    text = re.sub(rb"[0-9]+", b"0", re.sub(rb"[^ -~]+", b"?", re.sub(rb"[A-Za-z]+", b"a", line[:1000])))
+    return text[:_SHAPE_BYTES].decode("ascii")
