@@ -164,7 +164,8 @@ def test_a_choice_survives_its_cookie(granted: set[str], day: date) -> None:
 
 
 @given(
-    st.binary(max_size=300) | st.from_regex(rb"1\|v1\|\d{4}-\d\d-\d\d\|[a-z+]{0,20}\|none\|form", fullmatch=True)
+    st.binary(max_size=300)
+    | st.from_regex(rb"1\|v1\|\d{4}-\d\d-\d\d\|[a-z+]{0,20}\|none\|form", fullmatch=True)
 )
 def test_any_bytes_make_a_decision(value: bytes) -> None:
     """A forged cookie may grant what its sender wants granted, and breaks nothing."""

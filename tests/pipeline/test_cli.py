@@ -29,7 +29,11 @@ CODE = "from pipeline.cli import main; main()"
 TODAY = datetime.now(UTC).date()
 MONDAY = TODAY - timedelta(TODAY.weekday() + 7)
 """Of the last whole ISO week: closed, unless this runs on a Monday before 02:00 UTC."""
-COMMANDS: list[list[str]] = [[], ["init"], ["policy", "check"], ["run"], ["report"], ["status"], ["import"], ["demo"]]
+COMMANDS: list[list[str]] = [
+    [],
+    ["policy", "check"],
+    *([name] for name in "init run import report status demo".split()),
+]
 
 
 class Done(NamedTuple):
