@@ -32,7 +32,7 @@ MONDAY = TODAY - timedelta(TODAY.weekday() + 7)
 COMMANDS: list[list[str]] = [
     [],
     ["policy", "check"],
-    *([name] for name in "init run import report status demo".split()),
+    *([name] for name in ["init", "run", "import", "report", "status", "demo"]),
 ]
 
 
