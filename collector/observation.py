@@ -10,7 +10,6 @@ from collections.abc import Callable
 from functools import lru_cache
 from hashlib import md5
 from itertools import count
-from sys import getsizeof
 from typing import Any
 
 import msgspec
@@ -35,8 +34,9 @@ from collector.record import (
 MAX_AGENT_BYTES = 512
 MAX_FORWARDED_BYTES = 1024  # the right end is kept: what the site's own proxies appended
 MAX_URL_BYTES = 2048
-LONG_BYTES = 1536
 MAX_HOST_BYTES = 264  # a name has 253 characters, a port five
+MAX_REFERER_BYTES = 512  # only its host is read
+LONG_BYTES = 1536
 
 CAMPAIGN_PARAMETERS = frozenset(("utm_source", "utm_medium", "utm_campaign", "source", "ref"))
 """The allow-list of query parameters; the rest of a query string is never looked at."""
@@ -73,8 +73,9 @@ class Observation(msgspec.Struct, kw_only=True, gc=False):
     @property
     def is_long(self) -> bool:
         """Whether it weighs several times what a browser's request does."""
-        raw = len(self.agent) + len(self.forwarded) + len(self.query) + len(self.referer)
-        return raw + len(self.raw_path or b"") + getsizeof(self.path) > LONG_BYTES
+        # The path lies there as sent, decoded, and in the parameters of its route.
+        page = 3 * len(self.raw_path or self.path) + len(self.query) + len(self.referer)
+        return page + len(self.agent) + len(self.forwarded) > LONG_BYTES
 
 
 class Dropped(Exception):  # noqa: N818 - a drop is a value with a closed reason, not an error

@@ -11,6 +11,7 @@ from collector.observation import (
     MAX_AGENT_BYTES,
     MAX_FORWARDED_BYTES,
     MAX_HOST_BYTES,
+    MAX_REFERER_BYTES,
     MAX_URL_BYTES,
     Observation,
 )
@@ -72,7 +73,7 @@ class Observer:
             # Its parameters are pieces of the path, and as long.
             routed=page.routed(scope) if len(scope["path"]) <= MAX_URL_BYTES else None,
             query=scope.get("query_string", b"")[:MAX_URL_BYTES],
-            referer=head.get(b"referer", b"")[:MAX_URL_BYTES],
+            referer=head.get(b"referer", b"")[:MAX_REFERER_BYTES],
         )
 
     def is_shown_again(self, scope: Scope, head: Headers, decision: Decision, ts_ms: int) -> bool:
@@ -104,7 +105,7 @@ class Observer:
             raw_path=path.encode(errors="replace")[: MAX_URL_BYTES + 1],
             path=path,
             query=query.encode(errors="replace")[:MAX_URL_BYTES],
-            referer=referrer.encode(errors="replace")[:MAX_URL_BYTES],
+            referer=referrer.encode(errors="replace")[:MAX_REFERER_BYTES],
         )
 
 

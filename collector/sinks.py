@@ -95,7 +95,7 @@ class LocalFiles:
         return len(frames)
 
     def sync(self) -> None:
-        """Sync the open segment, and tell of a sealed one that could not be.
+        """Sync the open segment, seal it when it is old, and tell of a sealed one that could not be synced.
 
         A descriptor whose sync failed is never synced again: the kernel may have dropped its pages.
         """
@@ -105,6 +105,8 @@ class LocalFiles:
             except OSError as error:
                 self._unsynced = error
                 self._abandon()
+            if self._is_old():
+                self._seal()
         failed, self._unsynced = self._unsynced, None
         if failed is not None:
             raise failed
@@ -134,11 +136,13 @@ class LocalFiles:
         self._abandon()
 
     def _rotate(self, day: str) -> None:
-        old = time.monotonic() - self._opened_s >= self._segment_age_s
-        if self._descriptor >= 0 and (day != self._day or self._size >= self._segment_bytes or old):
+        if day != self._day or self._size >= self._segment_bytes or self._is_old():
             self._seal()
         if self._descriptor < 0:
             self._open(day)
+
+    def _is_old(self) -> bool:
+        return time.monotonic() - self._opened_s >= self._segment_age_s
 
     def _open(self, day: str) -> None:
         directory = self._logs / day

@@ -28,8 +28,8 @@ from collector.observation import Assembler, Dropped, Observation
 from collector.record import STATUS, Clock
 from collector.sinks import Sink
 
-QUEUE_LIMIT = 16_384  # observations, of about 1 KiB and at most 2.5
-LONG_LIMIT = 512  # beyond these, none of the long ones: they weigh up to 18 KiB
+QUEUE_LIMIT = 16_384  # observations, of about 1 KiB and at most 3
+LONG_LIMIT = 1024  # behind so many, none of the long ones: they weigh up to 12 KiB
 BATCH = 512  # observations a write
 TICK_S = 0.1  # how long a view may wait for its write
 SYNC_S = 1.0
@@ -335,9 +335,8 @@ class Writer:
             raise
 
     def _sync(self, sink: Sink) -> None:
+        """Sync what is written; also when nothing is, so that an idle worker's old segment is sealed."""
         unsynced = self._written - self._synced - self._in_doubt
-        if unsynced == 0:
-            return
         try:
             sink.sync()
         except OSError:

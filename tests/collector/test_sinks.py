@@ -51,6 +51,15 @@ def test_a_segment_is_sealed_by_size_and_by_age(tmp_path: Path) -> None:
     assert len(segments(tmp_path / "small")) == len(segments(tmp_path / "old")) == 3
 
 
+def test_an_idle_workers_segment_is_sealed_when_it_is_old(tmp_path: Path) -> None:
+    """Without another write: the next sync seals it, and its day's log can go."""
+    sink = LocalFiles(tmp_path, "aa", segment_age_s=0)
+    sink.write("2026-11-24", [frame(1)])
+    sink.sync()
+    assert stat.S_IMODE(segments(tmp_path)[0].stat().st_mode) == 0o400
+    sink.sync()
+
+
 def test_a_removed_directory_is_noticed_and_made_again(tmp_path: Path) -> None:
     """Writing into an unlinked file would lose everything silently: the next sync tells."""
     sink = LocalFiles(tmp_path, "aa")
