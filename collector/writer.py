@@ -6,9 +6,7 @@ Page views are queued and written within 0.2 s; consent and rights records are s
 """
 
 import atexit
-import contextlib
 import errno
-import fcntl
 import os
 import secrets
 import threading
@@ -21,12 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
-import msgspec
 
-from collector.files import private_directory, replace
 from collector.observation import Assembler, Dropped, Observation
-from collector.record import STATUS, Clock
+from collector.record import Clock
 from collector.sinks import Sink
+from collector.status import StatusFile
 
 QUEUE_LIMIT = 16_384  # observations, of about 1 KiB and at most 3
 LONG_LIMIT = 1024  # behind so many, none of the long ones: they weigh up to 12 KiB
@@ -99,9 +96,7 @@ class Writer:
         self._wake = threading.Event()
         self._warm = threading.Event()
         self._stopping = False
-        self._started_ms = self._clock()
-        self._persisted: dict[str, Any] = {}
-        self._lock_file = -1
+        self._status = StatusFile(self._data, self.worker, self._clock) if self._data else None
 
     # ---- event loop -----------------------------------------------------------------------------------
 
@@ -209,7 +204,7 @@ class Writer:
                 self._assembler = assembler = self._assembler or self._make_assembler()
                 self._sink = sink = self._sink or self._make_sink(self.worker)
                 self._attempt(assembler.warm)
-                self._attempt(self._take_lock)
+                self._attempt(self._persist)
             self._warm.set()
             self._work(assembler, sink)
             with self._working:
@@ -234,7 +229,6 @@ class Writer:
                     self._attempt(self._sync, sink)
                 if now_s - persisted_s >= PERSIST_S:
                     persisted_s = now_s
-                    self._attempt(self._take_lock)
                     self._attempt(self._persist)
                     self._attempt(lambda: assembler.maintain(self._clock()))
             backlog = len(self._queue) >= BATCH
@@ -344,41 +338,9 @@ class Writer:
             raise
         self._synced += unsynced
 
-    # ---- the operator's view --------------------------------------------------------------------------
-
-    def _take_lock(self) -> None:
-        """Hold a lock while this process lives, so that a reader can tell a dead worker from a quiet one.
-
-        Taken anew where its file was removed, with the data directory perhaps.
-        """
-        if self._data is None or (self._lock_file >= 0 and os.fstat(self._lock_file).st_nlink):
-            return
-        self._let_go()
-        directory = self._data / STATUS
-        private_directory(directory)
-        self._lock_file = os.open(directory / f"{self.worker}.lock", os.O_WRONLY | os.O_CREAT, 0o600)
-        fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    def _let_go(self) -> None:
-        descriptor, self._lock_file = self._lock_file, -1
-        if descriptor >= 0:
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
-
     def _persist(self) -> None:
-        """Keep the counters where `impersonal status` reads them, when they changed."""
-        counters = self.counters()
-        if self._data is None or counters == self._persisted:
-            return
-        about = {
-            "worker": self.worker,
-            "pid": os.getpid(),
-            "started_ms": self._started_ms,
-            "updated_ms": self._clock(),
-        }
-        path = self._data / STATUS / f"{self.worker}.json"
-        replace(path, msgspec.json.encode(about | counters))
-        self._persisted = counters
+        if self._status is not None:
+            self._status.keep(self.counters())
 
     # ---- fork ----------------------------------------------------------------------------------------
 
@@ -392,7 +354,8 @@ class Writer:
 
     def _forked(self) -> None:
         """A child shares nothing with its parent: not the queue, the numbering, the segment or the lock."""
-        self._let_go()
+        if self._status is not None:
+            self._status.let_go()
         self._begin()
 
 
