@@ -152,8 +152,10 @@ def destroy_salts(data: Path, clock: Clock) -> int:
     if now_ms % DAY_MS < SALT_GRACE_MS:
         return 0
     destroyed = 0
+    today, tomorrow = day_of(now_ms), day_of(now_ms + DAY_MS)
     for salt in (data / KEYS).glob("*salt-????-??-??*"):
-        if (found := _SALT.fullmatch(salt.name)) and found["day"] < day_of(now_ms):
+        # Future ones were made by a clock that ran ahead; tomorrow's may be a worker's that is a little fast.
+        if (found := _SALT.fullmatch(salt.name)) and not today <= found["day"] <= tomorrow:
             with suppress(FileNotFoundError):  # a worker was first
                 _overwrite(salt)
                 salt.unlink()

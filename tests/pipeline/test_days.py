@@ -99,12 +99,13 @@ def test_salts_of_past_days_are_destroyed(tmp_path: Path) -> None:
     workers.of_day(midnight_ms - 1, "192.0.2.1", b"agent")
     workers.of_day(midnight_ms, "192.0.2.1", b"agent")
     keys = tmp_path / "keys"
+    (keys / "salt-2199-01-01").write_bytes(bytes(32))  # a clock once ran ahead
     aside = keys / f".salt-{DAY}-0123456789abcdef"
     aside.hardlink_to(keys / f"salt-{DAY}")
     (keys / "pseudonym.key").write_bytes(bytes(32))
     grace_ms = 30 * 60 * 1000
     assert destroy_salts(tmp_path, lambda: midnight_ms + grace_ms - 1) == 0
-    assert destroy_salts(tmp_path, lambda: midnight_ms + grace_ms) == 2
+    assert destroy_salts(tmp_path, lambda: midnight_ms + grace_ms) == 3
     assert sorted(path.name for path in keys.iterdir()) == ["pseudonym.key", f"salt-{NEXT_DAY}"]
 
 
