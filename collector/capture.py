@@ -33,7 +33,6 @@ _JOINTS: dict[bytes, bytes | None] = {
     b"x-purpose": None,
     b"x-moz": None,
     b"sec-fetch-dest": None,
-    b"sec-fetch-mode": None,
     b"x-requested-with": None,
     b"hx-request": None,
     b"turbo-frame": None,
