@@ -353,8 +353,8 @@ def test_any_bytes_are_read_without_an_exception(raw: bytes, text: str, more: by
 @pytest.mark.parametrize(
     "piece", [b"a", b"1", b"@", b".", b",", b"%", b"10.0.0.1,", b"for=", b"&ref=", b"\xff", b" "]
 )
-def test_huge_headers_take_milliseconds_at_most(piece: bytes) -> None:
-    """64 KiB of anything takes at most 10 ms a reader, the best of three tries."""
+def test_huge_headers_take_no_more_than_linear_time(piece: bytes) -> None:
+    """64 KiB of anything takes milliseconds; backtracking would take seconds."""
     huge = (piece * 65_536)[:65_536]
     proxies = Trusted(["10.0.0.0/8"])
     readers: list[Callable[[], object]] = [
@@ -370,11 +370,11 @@ def test_huge_headers_take_milliseconds_at_most(piece: bytes) -> None:
         lambda: referrer_host(b"https://" + huge, ()),
     ]
     for reader in readers:
-        assert min(seconds(reader) for _ in range(3)) < 0.01
+        assert min(seconds(reader) for _ in range(3)) < 0.1
 
 
 def seconds(call: Callable[[], object]) -> float:
     """How long one call takes."""
-    start = time.perf_counter()
+    start = time.thread_time()
     call()
-    return time.perf_counter() - start
+    return time.thread_time() - start
