@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,6 +17,9 @@ from collector.policy_file import load
 from pipeline import terminal
 from pipeline.boundary import FAILED, in_a_line, interruptible, is_expected
 from pipeline.demo.command import demo
+
+if TYPE_CHECKING:
+    from pipeline.status import Status
 
 POLICY = "policy.toml"
 _UNITS_S = {"s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60}
@@ -264,27 +268,47 @@ def report(
 
 
 @impersonal.command()
-@format_option("table", "json")
+@format_option("table", "json", "prometheus")
+@click.option(
+    "--to",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Replace this file, for its owner only, instead of printing: for a monitor that reads files.",
+)
 @data_option
-def status(form: str, data: Path) -> int:
+def status(form: str, to: Path | None, data: Path) -> int:
     """Say what became of every event: the operator's private view, exact and never to be published.
 
-    Exit status 1 where something was lost.
+    What workers counted is kept for 28 days after they ended. Exit status 1 where something was lost.
 
     \b
     impersonal status
     impersonal status --format json
+    impersonal status --format prometheus --to /var/lib/monitor/impersonal.prom
     """
     from pipeline import status as operator  # noqa: PLC0415
+    from pipeline.store import replace_private  # noqa: PLC0415
 
     if not data.is_dir():
         raise ConfigurationError(f"{data} does not exist: name the site's data directory with --data")
     found = operator.read_status(data)
-    if form == "json":
-        click.echo(terminal.as_json(operator.as_json(found)))
+    text = _status_text(found, form)
+    if to:
+        replace_private(to, f"{text}\n")
     else:
-        click.echo("\n".join(operator.in_words(found)))
+        click.echo(text)
     return FAILED if found.lost else 0
+
+
+def _status_text(found: "Status", form: str) -> str:
+    from pipeline import status as operator  # noqa: PLC0415
+
+    if form == "prometheus":
+        from pipeline.metrics import as_prometheus  # noqa: PLC0415
+
+        return as_prometheus(found).removesuffix("\n")
+    return (
+        terminal.as_json(operator.as_json(found)) if form == "json" else "\n".join(operator.in_words(found))
+    )
 
 
 impersonal.add_command(demo)

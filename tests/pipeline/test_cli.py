@@ -362,6 +362,20 @@ def test_status_exits_1_where_something_was_lost(tmp_path: Path) -> None:
     assert json.loads(lost.stdout)["lost"] == {"torn": 1}
 
 
+def test_a_monitor_finds_the_status_in_a_file(tmp_path: Path) -> None:
+    """Prometheus text for the owner only, replaced whole; without the file's directory it is an error."""
+    data, target = tmp_path / "data", tmp_path / "impersonal.prom"
+    data.mkdir()
+    target.write_text("old")
+    options: list[str | Path] = ["--data", data, "--format", "prometheus"]
+    done = impersonal("status", *options, "--to", target)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "\nimpersonal_lost_total 0.0\n" in target.read_text()
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert impersonal("status", *options).stdout == target.read_text()
+    failed(impersonal("status", *options, "--to", tmp_path / "nowhere" / "impersonal.prom"))
+
+
 def test_a_second_run_is_refused(published: Path) -> None:
     """While one works on the data another says so and ends."""
     with exclusive(published):
