@@ -31,10 +31,15 @@ class Disk(ctypes.Structure):
 
 
 @pytest.fixture(scope="session")
-def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """faulty_disk.c, compiled; skips where there is no compiler."""
+def compiler() -> None:
+    """Skips where there is none."""
     if shutil.which("cc") is None and os.environ.get("CI") != "true":
-        pytest.skip("a disk that fails on demand needs a C compiler: apt-get install gcc libc6-dev")
+        pytest.skip("what is preloaded needs a C compiler: apt-get install gcc libc6-dev")
+
+
+@pytest.fixture(scope="session")
+def shim(compiler: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """faulty_disk.c, compiled."""
     return compiled(Path(__file__).with_name("faulty_disk.c"), tmp_path_factory.mktemp("shim"))
 
 
