@@ -236,15 +236,24 @@ def _seconds(text: str | None) -> int | None:
 @click.option(
     "--by",
     metavar="WHAT",
-    help="page, entry page, country, browser, device, visitor, visit, …; the totals unless given.",
+    help="page, entry page, country, browser, device, visitor, bounce rate, …; the totals unless given.",
 )
 @click.option("--from", "start", type=_DAY, help="First UTC day.  [default: 27 days before the last]")
 @click.option("--to", "end", type=_DAY, help="Last UTC day.  [default: yesterday]")
 @click.option("--each", is_flag=True, help="Every released window by itself instead of their sum.")
+@click.option("--consistent", is_flag=True, help="For display: nothing below zero, lists add up to totals.")
+@click.option("--against", type=_DAY, help="Compare with as many days from this UTC day on.")
 @format_option("table", "json", "csv")
 @data_option
 def report(
-    by: str | None, start: datetime | None, end: datetime | None, each: bool, form: str, data: Path
+    by: str | None,
+    start: datetime | None,
+    end: datetime | None,
+    each: bool,
+    consistent: bool,
+    against: datetime | None,
+    form: str,
+    data: Path,
 ) -> None:
     """Print published statistics over a range of days, each number with its 95 % interval.
 
@@ -252,8 +261,9 @@ def report(
 
     \b
     impersonal report --from 2026-11-16 --to 2026-11-22
+    impersonal report --from 2026-11-16 --to 2026-11-22 --against 2026-11-09
     impersonal report --by page --from 2026-11-16 --to 2026-11-22 --format csv
-    impersonal report --by countries --each --format json
+    impersonal report --by countries --consistent --format json
     """
     from pipeline import report as published  # noqa: PLC0415
 
@@ -261,8 +271,18 @@ def report(
     first = start.date() if start else last - timedelta(27)
     if first > last:
         raise click.BadParameter(f"{first} is after {last}: swap them", param_hint="--from")
-    rows, notes = published.rows(data / "published", by, first, last, each)
-    click.echo(terminal.REPORTS[form](rows))
+    if against and (each or consistent):
+        raise click.UsageError("--against compares sums of raw numbers: leave out --each and --consistent")
+    rows, notes = published.rows(
+        data / "published",
+        by,
+        first,
+        last,
+        each=each,
+        consistent=consistent,
+        against=against.date() if against else None,
+    )
+    click.echo((terminal.COMPARISONS if against else terminal.REPORTS)[form](rows))
     for note in notes:
         click.echo(note, err=True)
 

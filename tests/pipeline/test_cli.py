@@ -20,7 +20,7 @@ import pytest
 
 from collector.policy_file import load
 from pipeline import cli, terminal
-from pipeline.report import statistic_named
+from pipeline.report import TOTALS, statistic_named
 from pipeline.statistics import STATISTICS
 from pipeline.store import exclusive
 from tests.pipeline.logs import frame, write
@@ -216,7 +216,9 @@ def test_report_gives_every_number_its_interval(published: Path) -> None:
     done = impersonal("report", *week("--format", "json", "--data", published))
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
-    assert [row["statistic"] for row in rows] == ["visitors", "pageviews", "visits", "bounce_rate"]
+    totals = [name for name in TOTALS if "duration" not in name or "durations" in STATISTICS]
+    assert totals[:5] == ["visitors", "pageviews", "visits", "bounce_rate", "views_per_visit"]
+    assert [row["statistic"] for row in rows] == totals
     for row in rows:
         assert list(row) == ["statistic", "key", "start", "end", "value", "lower", "upper", "sigma"]
         assert row["key"] is None
