@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
-from math import ceil, sqrt
+from math import ceil, nan, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -173,27 +173,36 @@ def partition(raw: pd.DataFrame, known: Total, is_complete: bool) -> pd.DataFram
     Gives   key, value, lower, upper, sigma: values whole, ≥ 0 and with known.value as their sum
     """
     cells = _pooled(raw[["key", "value", "lower", "upper", "sigma"]])
+    if not is_complete:
+        left, sigma = known.value - cells["value"].sum(), sqrt(known.variance + (cells["sigma"] ** 2).sum())
+        row = {"key": WITHHELD, "value": left, "lower": nan, "upper": nan, "sigma": sigma}
+        cells = pd.concat([cells, pd.DataFrame([row])], ignore_index=True)
     variances = cells["sigma"].to_numpy(float) ** 2
+    parts, kept = variances / variances.sum(), variances
     if is_complete:
-        # Of a cell, the part of its noise that all cells together do not tell.
-        parts = variances / variances.sum()
+        # Of a cell, the noise that remains once the total is known.
         kept = variances * (1 - parts) + parts**2 * known.variance
-        drawn = cells["value"] + parts * (known.value - cells["value"].sum())
-    else:
-        cells = pd.concat([cells, _withheld(cells, known)], ignore_index=True)
-        variances = kept = cells["sigma"].to_numpy(float) ** 2
-        drawn = cells["value"]
-    narrower = np.sqrt(kept / variances)
+    drawn = cells["value"] + parts * (known.value - cells["value"].sum())
     values = whole(project(drawn.to_numpy(float), variances, known.value), known.value)
-    lower = drawn - (cells["value"] - cells["lower"]) * narrower
-    upper = drawn + (cells["upper"] - cells["value"]) * narrower
-    found = cells.assign(
-        value=values,
-        lower=np.minimum(lower.clip(lower=0), values),
-        upper=np.maximum(upper, values),
-        sigma=np.sqrt(kept),
-    )
+    lower, upper = _bounds(cells, drawn, np.sqrt(kept / variances), known)
+    lower, upper = np.minimum(lower, values), np.maximum(upper, values)
+    found = cells.assign(value=values, lower=lower, upper=upper, sigma=np.sqrt(kept))
     return found.astype({"key": object})
+
+
+def _bounds(cells: pd.DataFrame, drawn: pd.Series, narrower: Array, known: Total) -> tuple[Array, Array]:
+    """The intervals of cells moved to where the total draws them, and of the row that takes the rest."""
+    lower = np.array(drawn - (cells["value"] - cells["lower"]) * narrower)
+    upper = np.array(drawn + (cells["upper"] - cells["value"]) * narrower)
+    lower[cells["lower"].to_numpy(float) <= 0] = 0.0
+    if cells["key"].iloc[-1] in (SMALL, WITHHELD):
+        # Chosen for being small, or for not being published: told by the total and the others alone.
+        others = [list(cells[name])[:-1] for name in ("value", "lower", "upper")]
+        total_bounds = intervals.plain(known.value, sqrt(known.variance))
+        lower[-1], upper[-1] = intervals.difference(
+            known.value, total_bounds, sum(others[0]), intervals.total(*others)
+        )
+    return np.maximum(lower, 0.0), np.maximum(upper, 0.0)
 
 
 def _pooled(raw: pd.DataFrame) -> pd.DataFrame:
@@ -211,23 +220,3 @@ def _pooled(raw: pd.DataFrame) -> pd.DataFrame:
     lower, upper = intervals.plain(value, sigma)
     rest = small.head(1).assign(key=SMALL, value=value, lower=lower, upper=upper, sigma=sigma)
     return pd.concat([shown, rest], ignore_index=True)
-
-
-def _withheld(cells: pd.DataFrame, known: Total) -> pd.DataFrame:
-    """What the total holds beyond the cells."""
-    values = list(cells["value"])
-    spread = intervals.total(values, list(cells["lower"]), list(cells["upper"]))
-    around = intervals.plain(known.value, sqrt(known.variance))
-    lower, upper = intervals.difference(known.value, around, sum(values), spread)
-    sigma = sqrt(known.variance + (cells["sigma"] ** 2).sum())
-    return pd.DataFrame(
-        [
-            {
-                "key": WITHHELD,
-                "value": known.value - sum(values),
-                "lower": lower,
-                "upper": upper,
-                "sigma": sigma,
-            }
-        ]
-    )
