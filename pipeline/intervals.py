@@ -124,8 +124,8 @@ def median(counts: Sequence[float], edges: Sequence[tuple[float, float]], sigma:
     noise = Z * sigma * np.tile(np.sqrt((bins - 1) / 4 + (passed - 0.5) ** 2), bins)
     first = max(int(np.argmax(excess >= -noise)) - 1, 0)
     last = min(len(places) - int(np.argmax((excess <= noise)[::-1])), len(places) - 1)
-    value = min(float(places[np.argmax(excess >= 0)]), edges[-1][0])
-    lower, upper = float(places[first]), float(places[last])
+    value, lower = (min(float(places[n]), edges[-1][0]) for n in (np.argmax(excess >= 0), first))
+    upper = float(places[last])
     return value, lower, upper, (upper - lower) / (2 * Z) if upper < inf else nan
 
 

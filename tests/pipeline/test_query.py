@@ -1,50 +1,18 @@
 """The analysts' API answers from published files: sums without double counting, intervals that stay right."""
 
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from pipeline import publish
 from pipeline.errors import NothingPublished, UnknownStatistic
 from pipeline.query import COLUMNS, report, windows
 from pipeline.windows import Window
 from tests.pipeline.private_events import DAY
+from tests.pipeline.published import days, put
 
 SUNDAY = DAY + timedelta(6)
-
-
-def put(
-    published: Path,
-    statistic: str,
-    window: Window,
-    values: dict[str | None, int],
-    sigma: float = 20.0,
-    private: tuple[str, ...] = (),
-) -> None:
-    """Publish one release as the door does; intervals of thresholded cells are 30 down, 50 up."""
-    cells = [
-        publish.Cell(
-            statistic,
-            key,
-            window.name,
-            window.start,
-            window.end,
-            value,
-            value - (30.0 if key in private else 1.96 * sigma),
-            value + (50.0 if key in private else 1.96 * sigma),
-            sigma,
-            key in private,
-        )
-        for key, value in values.items()
-    ]
-    place = publish.place(published, f"{statistic}/{window.name}/{window.start}")
-    publish.write(place, publish.encode(cells))
-
-
-def days(first: date, count: int) -> list[Window]:
-    return [Window("day", first + timedelta(n)) for n in range(count)]
 
 
 def test_days_add_up(tmp_path: Path) -> None:
