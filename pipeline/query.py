@@ -86,7 +86,7 @@ def consistent(
     if statistic in RATIOS:
         return raw
     row = STATISTICS[statistic]
-    if row.kind == "list" and not row.is_partition:
+    if not (row.keys == (None,) or row.is_partition):
         frame = consistency.cut(raw)
     else:
         windows = list(released.disjoint(released.inside(published, (statistic,), start, end)))

@@ -19,7 +19,7 @@ _OTHER_NAMES = {
     **{"entry": "entry_pages", "exit": "exit_pages", "os": "operating_systems", "page_views": "pageviews"},
     **{"source": "utm_sources", "medium": "utm_mediums", "campaign": "utm_campaigns"},
     **{"median_duration": "duration_median", "median": "duration_median", "duration": "duration_median"},
-    **{"over_minute": "duration_over_minute", "page_views_per_visit": "views_per_visit"},
+    **{"over_a_minute": "duration_over_minute", "page_views_per_visit": "views_per_visit"},
 }
 
 

@@ -87,13 +87,14 @@ def as_table(rows: Sequence[Row]) -> str:
 
 def as_comparison(rows: Sequence[Row]) -> str:
     """Two periods beside each other with the interval of their difference, aligned, and what it means."""
-    cells = [("statistic", "key", "value", "before", "difference", "95 % interval", "change")]
+    cells = [
+        ("statistic", "key", "from", "to", "value", "before", "difference", "95 % interval", "change"),
+    ]
     for row in rows:
-        value, before, difference, lower, upper = _numbers(
-            row, "value", "before", "difference", "lower", "upper"
-        )
-        key = _printable(row["key"] or "")
-        cells.append((row["statistic"], key, value, before, difference, f"{lower} … {upper}", row["change"]))
+        names = ("value", "before", "difference", "lower", "upper")
+        *values, lower, upper = _numbers(row, *names)
+        place = (row["statistic"], _printable(row["key"] or ""), row["start"], row["end"])
+        cells.append((*place, *values, f"{lower} … {upper}", row["change"]))
     return aligned(cells, right=5)
 
 

@@ -20,10 +20,13 @@ import pytest
 
 from collector.policy_file import load
 from pipeline import cli, terminal
+from pipeline.query import RATIOS
 from pipeline.report import TOTALS, statistic_named
 from pipeline.statistics import STATISTICS
 from pipeline.store import exclusive
+from pipeline.windows import Window
 from tests.pipeline.logs import frame, write
+from tests.pipeline.published import put
 
 CODE = "from pipeline.cli import main; main()"
 TODAY = datetime.now(UTC).date()
@@ -255,7 +258,76 @@ def test_each_tells_the_windows_apart(published: Path) -> None:
     assert [row["start"] for row in json.loads(done.stdout)] == [str(MONDAY + timedelta(n)) for n in range(7)]
 
 
-@pytest.mark.parametrize("name", [*STATISTICS, "bounce_rate"])
+@pytest.fixture
+def two_weeks(tmp_path: Path) -> Path:
+    """A site with two published weeks: more visitors in the second, as many countries as ever."""
+    for week, visitors in ((MONDAY - timedelta(7), 700), (MONDAY, 1200)):
+        put(tmp_path / "published", "visitors", Window("week", week), {None: visitors})
+        bounces: dict[str | None, int] = {"bounced": visitors // 2 + 1, "stayed": visitors // 2}
+        put(tmp_path / "published", "bounce", Window("week", week), bounces)
+        put(tmp_path / "published", "countries", Window("week", week), {"PT": 700, "=FR": -12, "DE": 4})
+    return tmp_path
+
+
+def test_two_periods_are_compared_in_plain_words(two_weeks: Path) -> None:
+    """Table, JSON and CSV say more, less or within the noise; what is left out is said on the side."""
+    before = str(MONDAY - timedelta(7))
+    ask = ["report", *week("--against", before, "--data", two_weeks)]
+    done = impersonal(*ask, "--format", "json")
+    rows = json.loads(done.stdout)
+    found = {row["statistic"]: row["change"] for row in rows}
+    assert found == {"visitors": "more", "bounce_rate": "within the noise"}
+    assert (rows[0]["before"], rows[0]["difference"], rows[0]["distinguishable"]) == (700, 500, True)
+    assert (rows[0]["before_start"], rows[0]["start"]) == (before, str(MONDAY))
+    assert "as for a small site: weekly figures" in done.stderr
+    table = impersonal(*ask).stdout.splitlines()
+    assert table[0].split() == [
+        *("statistic", "key", "from", "to", "value", "before", "difference", "95", "%", "interval", "change")
+    ]
+    assert table[1].split()[3:6] == ["1,200", "700", "500"]
+    assert [line.rsplit("  ", 1)[1].strip() for line in table[1:]] == ["more", "within the noise"]
+    listed = impersonal(*ask, "--by", "country", "--format", "csv").stdout
+    assert [(row["key"], row["change"]) for row in csv.DictReader(io.StringIO(listed))] == [
+        (key, "within the noise") for key in ("PT", "DE", "'=FR")
+    ]
+
+
+def test_what_is_displayed_agrees(two_weeks: Path) -> None:
+    """With --consistent nothing is below zero, and lists and totals add up, in the sum and week by week."""
+    ask = ["report", *week("--consistent", "--format", "json", "--data", two_weeks)]
+    for more in ([], ["--each"]):
+        total, *_ = json.loads(impersonal(*ask, *more).stdout)
+        cells = json.loads(impersonal(*ask, *more, "--by", "country").stdout)
+        assert [cell["key"] for cell in cells] == ["PT", "(small)"]
+        assert sum(cell["value"] for cell in cells) == total["value"]
+        assert min(cell["value"] for cell in cells) >= 0
+
+
+def test_what_cannot_be_said_is_null(tmp_path: Path) -> None:
+    """A rate lost in the noise is null in JSON, which knows no NaN, and a dash in a table."""
+    put(tmp_path / "published", "pageviews", Window("week", MONDAY), {None: 30})
+    put(tmp_path / "published", "visits", Window("week", MONDAY), {None: -4})
+    ask = ["report", "--by", "views per visit", *week("--data", tmp_path)]
+    (row,) = json.loads(impersonal(*ask, "--format", "json").stdout, parse_constant=pytest.fail)
+    assert (row["value"], row["lower"], row["upper"], row["sigma"]) == (None, 0, None, None)
+    assert impersonal(*ask).stdout.splitlines()[1].split()[3:] == ["–", "0.000", "…", "–", "–"]
+
+
+def test_an_empty_list_is_no_error(tmp_path: Path) -> None:
+    """A week in which no page reached its threshold is a table without rows."""
+    put(tmp_path / "published", "pages", Window("week", MONDAY), {})
+    done = impersonal("report", "--by", "page", *week("--format", "json", "--data", tmp_path))
+    assert (done.returncode, done.stdout) == (0, "[]\n")
+
+
+def test_other_words_for_rates() -> None:
+    """A median or a share of durations, and what people say instead of a list's name."""
+    assert statistic_named("median-duration") == statistic_named("duration") == "duration_median"
+    assert statistic_named("over a minute") == statistic_named("duration over minute")
+    assert statistic_named("page views per visit") == "views_per_visit"
+
+
+@pytest.mark.parametrize("name", [*STATISTICS, *RATIOS])
 def test_singular_and_plural_mean_the_same(name: str) -> None:
     """page and pages, country and countries, entry page and entry-pages."""
     singular = name.removesuffix("ies") + "y" if name.endswith("ies") else name.removesuffix("s")
@@ -291,6 +363,8 @@ def test_a_key_from_traffic_cannot_rewrite_the_terminal() -> None:
         (["report", "--from", "2001-01-01", "--to", "2001-01-07"], 1, "no window of visitors lies inside"),
         (["report", "--from", "yesterday"], 2, "does not match the format"),
         (["report", "--from", "2026-02-02", "--to", "2026-01-01"], 2, "swap them"),
+        (["report", "--against", "2001-01-01", "--each"], 2, "leave out --each and --consistent"),
+        (["report", "--against", str(TODAY)], 1, "begin it on"),
         (["report", "--format", "xml"], 2, "'table', 'json', 'csv'"),
         (["run", "--every", "soon"], 2, 'like "1h"'),
         (["run", "--every", "0h"], 2, 'like "1h"'),
