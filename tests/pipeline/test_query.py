@@ -8,7 +8,10 @@ import pytest
 
 from pipeline import publish
 from pipeline.errors import NothingPublished, UnknownStatistic
+from pipeline.published import place
 from pipeline.query import COLUMNS, report, windows
+from pipeline.spec import Mechanism, Spec
+from pipeline.statistics import STATISTICS
 from pipeline.windows import Window
 from tests.pipeline.private_events import DAY
 
@@ -39,8 +42,8 @@ def put(
         )
         for key, value in values.items()
     ]
-    place = publish.place(published, f"{statistic}/{window.name}/{window.start}")
-    publish.write(place, publish.encode(cells))
+    spec = Spec(STATISTICS[statistic], window, Mechanism(sigma, None, 1, 0), tuple(values))
+    publish.write(place(published, spec.release_id), publish.encode(cells, spec.manifest("")))
 
 
 def days(first: date, count: int) -> list[Window]:
