@@ -116,6 +116,14 @@ STATISTICS: dict[str, Statistic] = {
             is_partition=True,
         ),
         Statistic(
+            "consents",
+            "First choices",
+            "Browsers that were asked and chose for the first time; who ignores the question is in neither.",
+            share=0.02,
+            kind="total",
+            keys=("granted", "refused"),
+        ),
+        Statistic(
             "durations",
             "Visit durations",
             "First visits of a visitor-day by the time from their first to their last event.",

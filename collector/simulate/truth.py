@@ -20,6 +20,7 @@ MAX_VIEWS = 10
 MAX_VISITS = 2
 DURATION_EDGES_S = (0, 3, 10, 30, 60, 120, 300, 600, 1200, 1800, inf)
 NONE = "(none)"
+CHOICES = {"grant": "granted", "refuse": "refused"}
 
 _EPOCH = date(1970, 1, 1).toordinal()
 
@@ -79,6 +80,8 @@ def tell(steps: Iterable[Step]) -> Truth:
             truth.everyone[day]["pageviews"] += 1
             people[day].add(person)
         truth.acts[step.act] += 1
+        if step.act in CHOICES:  # whoever chooses again withdraws
+            truth.statistics["consents", day][CHOICES[step.act]] += 1
         for kind in step.leaves:
             if kind == "again":
                 truth.repeats += 1
