@@ -285,16 +285,11 @@ def test_only_a_browser_s_first_choice_is_its_first() -> None:
     """Not a second one, not a withdrawal, and not that of a browser that lost its choice but kept its id."""
     site, kind = Site(), ("content-type", "application/json")
     cookies = site.grant("statistics")
-    kept = (cookies[0], cookies[1].partition("__Host-id=")[1] + cookies[1].partition("__Host-id=")[2])
-    for body in (b'{"act": "grant"}', b'{"act": "withdraw"}', b'{"act": "refuse"}'):
-        post(site.collector, "/_impersonal/consent", body, [kind, cookies])
-    post(
-        site.collector, "/_impersonal/consent", b'{"act": "grant"}', [kind, (kept[0], kept[1].split(";")[0])]
-    )
-    post(site.collector, "/_impersonal/consent", b'{"act": "refuse"}', [kind])
+    id_alone = ("cookie", next(pair for pair in cookies[1].split("; ") if pair.startswith("__Host-id=")))
+    for act, sent in (("grant", [cookies]), ("withdraw", [cookies]), ("grant", [id_alone]), ("refuse", [])):
+        post(site.collector, "/_impersonal/consent", json.dumps({"act": act}).encode(), [kind, *sent])
     firsts = [(record.act, record.first) for record in site.records()]
-    later = [("grant", None), ("withdraw", None), ("refuse", None), ("grant", None)]
-    assert firsts == [("grant", True), *later, ("refuse", True)]
+    assert firsts == [("grant", True), ("grant", None), ("withdraw", None), ("grant", None), ("refuse", True)]
 
 
 def test_one_purpose_can_be_withdrawn_alone() -> None:
