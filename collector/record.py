@@ -129,6 +129,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
 
     act: Literal["grant", "refuse", "withdraw"] | None = None
     via: Literal["form", "fetch"] | None = None
+    first: bool | None = None
+    """Whether a browser that had made no choice, and held no id, made its first one."""
 
 
 COLUMNS: tuple[tuple[str, str], ...] = (
@@ -142,6 +144,7 @@ COLUMNS: tuple[tuple[str, str], ...] = (
     *((field.name, field.type) for field in FIELDS),
     ("act", "VARCHAR"),
     ("via", "VARCHAR"),
+    ("first", "BOOLEAN"),
 )
 """Name and SQL type of every column of the private events, in order."""
 

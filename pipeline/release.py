@@ -6,22 +6,22 @@ A release is one statistic over one window, made once. Adding or removing one vi
 release is drawn from by at most the statistic's bound, and each day it covers pays for that.
 """
 
-import hashlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 
 from collector.policy import Policy, fields_within
 from collector.record import FIELDS, LEVELS, TIME_STEP_MS, Clock
-from pipeline import intervals, noise, publish, query, sql
+from pipeline import intervals, noise, publish, query
+from pipeline.commitment import commitment
 from pipeline.engine import Engine
 from pipeline.errors import BudgetExhausted, LedgerError, NothingPublished
 from pipeline.ledger import Charge, Ledger
 from pipeline.publish import Cell
+from pipeline.published import head_of, place
+from pipeline.spec import CODE_VERSION, STEPS, Mechanism, Spec, mechanism
 from pipeline.statistics import ATTO_DELTA_PER_DAY, STATISTICS, Statistic, enabled, nano_rho
 from pipeline.store import Progress, batch_files, events_of
 from pipeline.windows import BLOCK, START, Tier, Window, last_closed_day, tier_named, tier_of, window_of
@@ -29,9 +29,6 @@ from pipeline.windows import BLOCK, START, Tier, Window, last_closed_day, tier_n
 PURPOSE = "statistics"
 PUBLISHED = "published"
 LEDGER = "ledger.sqlite"
-
-STEPS = ("events", "visits", "visitor_days")
-"""What is built for a window before its statistics are counted, in order."""
 
 
 @dataclass(frozen=True)
@@ -42,34 +39,6 @@ class Outcome:
     state: str
     """known (made before this run), released (made by it) or refused (over a day's budget)."""
     reason: str = ""
-
-
-@dataclass(frozen=True)
-class Mechanism:
-    """The noise of one statistic and what it costs each day. ρ in billionths, δ in units of 1e-18."""
-
-    sigma: float
-    threshold: int | None
-    """Private keys are published from this noisy value on."""
-    nano_rho: int
-    atto_delta: int
-
-
-@cache
-def mechanism(statistic: Statistic, budget_nano_rho: int) -> Mechanism:
-    """The least noise that a budget of ρ buys.
-
-    A statistic with declared and private keys runs two mechanisms of the same σ on disjoint cells of one
-    vector. What a visitor-day changes in both has length l2 at most, and ρ grows with the square of that
-    length, so the halves' costs add up to the cost of the whole, which is charged once.
-    """
-    row = statistic
-    sigma = noise.sigma_within(row.l2, budget_nano_rho)
-    cost = noise.nano_rho(row.l2, sigma)
-    if not row.is_private:
-        return Mechanism(sigma, None, cost, 0)
-    threshold = noise.threshold_within(row.l0, row.l2, row.linf, sigma, row.atto_delta)
-    return Mechanism(sigma, threshold, cost, noise.atto_delta(row.l0, row.l2, row.linf, sigma, threshold))
 
 
 def build(engine: Engine, files: list[Path], policy: Policy, window: Window) -> None:
@@ -147,15 +116,23 @@ class Door:
         self._ledger = ledger
         self._engine = engine
         self._loaded: Window | None = None
+        self._inputs = ""
         self.known = ledger.releases()
         self._taken = {(_statistic_of(name), day) for name, days in self.known.items() for day in days}
 
     def restore(self) -> None:
         """Publish what a run that was interrupted had stored.
 
-        Raises  LedgerError for a published file the ledger does not know: it was put back to an older state
+        Raises  LedgerError where something is published that the ledger does not know: it was put back to
+                an older state
         """
-        places = {publish.place(self._published, name): name for name in self.known}
+        known = head_of(self._published)
+        if known.number and self._ledger.head(known.number) != known:
+            raise LedgerError(
+                f"{self._published} knows of {known.number} releases that {LEDGER} does not have: "
+                f"put the newest {LEDGER} back, an older one would pay for the same days again"
+            )
+        places = {place(self._published, name): name for name in self.known}
         for file in sorted(set(self._published.glob("*/*.parquet")) - set(places)):
             raise LedgerError(
                 f"{file} was published but the ledger does not know it: put the newest {LEDGER} back, "
@@ -164,6 +141,12 @@ class Door:
         for file, release_id in places.items():
             if not file.exists() and (content := self._ledger.output(release_id)) is not None:
                 publish.write(file, content)
+        self._publish_head()
+
+    def _publish_head(self) -> None:
+        head = self._ledger.head()
+        if head != head_of(self._published):
+            publish.write_head(self._published, head)
 
     def tier(self, block: Window) -> Tier:
         """The tier of a block: as the policy says, or from what was published for the block before."""
@@ -199,34 +182,33 @@ class Door:
 
     def release(self, statistic: Statistic, window: Window, tier: Tier) -> Outcome:
         """Make one release, unless another process made it meanwhile."""
-        release_id = f"{statistic.name}/{window.name}/{window.start}"
         drawn = mechanism(statistic, nano_rho(self._shares[statistic.name], tier.nano_rho))
+        spec = Spec(statistic, window, drawn, statistic.public_keys(self._policy))
         made: list[bytes] = []
 
         def make() -> bytes:
-            if self._loaded != window:
-                files = [file for day in window.days for file in batch_files(events_of(self._data, day))]
-                build(self._engine, files, self._policy, window)
-                self._loaded = window
+            self._load(window)
             counts = bounded_counts(self._engine, statistic, self._policy)
-            made.append(publish.encode(noisy_cells(statistic, window, drawn, counts)))
+            cells = noisy_cells(statistic, window, drawn, counts)
+            made.append(publish.encode(cells, spec.manifest(self._inputs)))
             return made[0]
 
-        charge = Charge(
-            window.days,
-            drawn.nano_rho,
-            drawn.atto_delta,
-            tier.nano_rho,
-            ATTO_DELTA_PER_DAY,
-            _spec_hash(statistic, window, drawn, self._policy),
-            version("impersonal"),
-        )
+        cap = tier.nano_rho, ATTO_DELTA_PER_DAY
+        charge = Charge(window.days, drawn.nano_rho, drawn.atto_delta, *cap, spec.hash, CODE_VERSION)
         try:
-            content = self._ledger.once(release_id, charge, make)
+            content = self._ledger.once(spec.release_id, charge, make)
         except BudgetExhausted as error:
-            return Outcome(release_id, "refused", str(error))
-        publish.write(publish.place(self._published, release_id), content)
-        return Outcome(release_id, "released" if made else "known")
+            return Outcome(spec.release_id, "refused", str(error))
+        publish.write(place(self._published, spec.release_id), content)
+        self._publish_head()
+        return Outcome(spec.release_id, "released" if made else "known")
+
+    def _load(self, window: Window) -> None:
+        """Build a window's visitor-days, unless the last release was of the same."""
+        if self._loaded != window:
+            files = [file for day in window.days for file in batch_files(events_of(self._data, day))]
+            build(self._engine, files, self._policy, window)
+            self._loaded, self._inputs = window, commitment(self._data, files)
 
 
 def release_due(
@@ -262,10 +244,3 @@ def release_due(
 
 def _statistic_of(release_id: str) -> str:
     return release_id.split("/", maxsplit=1)[0]
-
-
-def _spec_hash(statistic: Statistic, window: Window, drawn: Mechanism, policy: Policy) -> str:
-    """Identifies what a release ran: its bounds, its SQL, its noise and its public keys."""
-    steps = [sql.text(f"release.{step}") for step in STEPS] + [sql.text(f"statistics.{statistic.name}")]
-    spec = (statistic, window.name, drawn, statistic.public_keys(policy), steps)
-    return hashlib.sha256(repr(spec).encode()).hexdigest()

@@ -18,7 +18,7 @@ TOTALS = ("visitors", "pageviews", "visits", *query.RATIOS)
 _OTHER_NAMES = {
     **{"entry": "entry_pages", "exit": "exit_pages", "os": "operating_systems", "page_views": "pageviews"},
     **{"source": "utm_sources", "medium": "utm_mediums", "campaign": "utm_campaigns"},
-    **{"median_duration": "duration_median", "median": "duration_median", "duration": "duration_median"},
+    **{"median_duration": "duration_median", "median": "duration_median"},
     **{"over_a_minute": "duration_over_minute", "page_views_per_visit": "views_per_visit"},
 }
 
@@ -31,7 +31,7 @@ def statistic_named(word: str) -> str:
     name = word.strip().lower().replace(" ", "_").replace("-", "_")
     name = _OTHER_NAMES.get(name, name)
     known = (*STATISTICS, *query.RATIOS)
-    for candidate in (name, f"{name}s", f"{name.removesuffix('y')}ies"):
+    for candidate in (name, f"{name}s", f"{name.removesuffix('y')}ies", name.removesuffix("s")):
         if candidate in known:
             return candidate
         if candidate in _OTHER_NAMES:

@@ -71,7 +71,10 @@ class Spending(msgspec.Struct):
 
     day: str
     rho: float
+    """Spent."""
     delta: float
+    left: float
+    """Of ρ, for releases to come."""
     releases: list[str]
 
 
@@ -176,11 +179,13 @@ def _spending(data: Path) -> list[Spending]:
         for release_id, days in ledger.releases().items():
             for day in days:
                 releases.setdefault(day, []).append(release_id)
-        spent = {day: ledger.spent(day) for day in releases}
-    return [
-        Spending(day, nano_rho * 1e-9, atto_delta * 1e-18, sorted(releases[day]))
-        for day, (nano_rho, atto_delta) in sorted(spent.items())
-    ]
+        return [_spent(ledger, day, sorted(found)) for day, found in sorted(releases.items())]
+
+
+def _spent(ledger: Ledger, day: str, releases: list[str]) -> Spending:
+    nano_rho, atto_delta = ledger.spent(day)
+    left = ledger.cap(day)[0] - nano_rho
+    return Spending(day, nano_rho * 1e-9, atto_delta * 1e-18, left * 1e-9, releases)
 
 
 def as_json(status: Status) -> dict[str, Any]:
@@ -204,7 +209,8 @@ def in_words(status: Status) -> Iterator[str]:
     if not status.spending:
         yield "  nothing released yet"
     for spent in status.spending[-_SHOWN_DAYS:]:
-        yield f"  {spent.day}: ρ = {spent.rho:.6f} spent on {_many(len(spent.releases), 'release')}"
+        on = _many(len(spent.releases), "release")
+        yield f"  {spent.day}: ρ = {spent.rho:.6f} spent on {on}, {spent.left:.6f} left"
     yield from _fates_in_words("Left out, as is right:", status, is_loss=False)
     if status.lost:
         yield from _fates_in_words("Lost:", status, is_loss=True)

@@ -27,7 +27,7 @@ from tempfile import TemporaryDirectory
 from collector.record import frames
 from pipeline.engine import connect
 from pipeline.ledger import Ledger
-from pipeline.publish import place
+from pipeline.published import place
 from pipeline.run import run_once
 from pipeline.status import read_status
 from tests.asgi import FIREFOX

@@ -38,7 +38,8 @@ ranked AS (
   SELECT
     *,
     row_number() OVER (PARTITION BY visitor, day_ms, visit ORDER BY ts_ms, is_ping, id) AS event_rank,
-    row_number() OVER (PARTITION BY visitor, day_ms, visit, kind ORDER BY ts_ms, id) AS kind_rank
+    row_number() OVER (PARTITION BY visitor, day_ms, visit, kind ORDER BY ts_ms, id) AS kind_rank,
+    count(*) OVER (PARTITION BY visitor, day_ms, visit, kind) AS kind_count
   FROM opened
   WHERE is_unopened = 0
 )
@@ -46,13 +47,20 @@ SELECT
   visitor,
   day_ms,
   CAST(visit AS BIGINT) AS visit,
+  min(ts_ms) AS first_ms,
   max(ts_ms) - min(ts_ms) AS duration_ms,
   count(CASE WHEN kind = 'view' THEN 1 END) AS pageviews,
   -- An event counts as engagement unless it was sent with interactive = false.
   count(CASE WHEN kind = 'event' AND coalesce(interactive, TRUE) THEN 1 END) AS interactions,
   max(CASE WHEN kind = 'view' AND kind_rank = 1 THEN page END) AS entry_page,
+  max(CASE WHEN kind = 'view' AND kind_rank = kind_count THEN page END) AS exit_page,
+  max(CASE WHEN kind = 'view' AND kind_rank = 1 THEN referrer END) AS referrer,
+  max(CASE WHEN kind = 'view' AND kind_rank = 1 THEN utm_source END) AS utm_source,
+  max(CASE WHEN kind = 'view' AND kind_rank = 1 THEN utm_medium END) AS utm_medium,
+  max(CASE WHEN kind = 'view' AND kind_rank = 1 THEN utm_campaign END) AS utm_campaign,
   max(CASE WHEN event_rank = 1 THEN country END) AS country,
   max(CASE WHEN event_rank = 1 THEN browser END) AS browser,
+  max(CASE WHEN event_rank = 1 THEN os END) AS os,
   max(CASE WHEN event_rank = 1 THEN device END) AS device
 FROM ranked
 GROUP BY visitor, day_ms, visit

@@ -4,13 +4,10 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from pipeline import publish
+from pipeline.published import place
+from pipeline.spec import Mechanism, Spec
+from pipeline.statistics import STATISTICS
 from pipeline.windows import Window
-
-BINS = (
-    *("0-3 s", "3-10 s", "10-30 s", "30-60 s", "60-120 s", "120-300 s"),
-    *("300-600 s", "600-1200 s", "1200-1800 s", "1800+ s"),
-)
-"""The keys of the histogram of durations."""
 
 
 def put(
@@ -37,8 +34,8 @@ def put(
         )
         for key, value in values.items()
     ]
-    place = publish.place(published, f"{statistic}/{window.name}/{window.start}")
-    publish.write(place, publish.encode(cells))
+    spec = Spec(STATISTICS[statistic], window, Mechanism(sigma, None, 1, 0), tuple(values))
+    publish.write(place(published, spec.release_id), publish.encode(cells, spec.manifest("")))
 
 
 def days(first: date, count: int) -> list[Window]:

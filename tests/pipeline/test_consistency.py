@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from pipeline.consistency import SMALL, VISITOR_DAYS, WITHHELD, Total, partition, project, total, whole
 from pipeline.errors import NothingPublished
+from pipeline.keys import BROWSERS, COUNTRIES, OTHER, UNKNOWN
 from pipeline.query import COLUMNS, consistent, report
-from pipeline.statistics import BROWSERS, COUNTRIES, OTHER, UNKNOWN
 from pipeline.windows import Window, window_of
 from tests.pipeline.private_events import DAY
 from tests.pipeline.published import days, put

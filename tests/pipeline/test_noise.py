@@ -8,7 +8,8 @@ import pytest
 from scipy import stats
 
 from pipeline import intervals, noise
-from pipeline.release import Mechanism, mechanism, noisy_cells
+from pipeline.release import noisy_cells
+from pipeline.spec import Mechanism, mechanism
 from pipeline.statistics import ATTO_DELTA_PER_DAY, STATISTICS, Statistic, nano_rho
 from pipeline.windows import Window
 from tests.pipeline.private_events import DAY

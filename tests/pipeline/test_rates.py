@@ -12,10 +12,11 @@ import pytest
 from pipeline import intervals, noise
 from pipeline.errors import NothingPublished
 from pipeline.intervals import Estimate
+from pipeline.keys import DURATIONS
 from pipeline.query import RATIOS, report, windows
 from pipeline.rates import Cells, edges
 from tests.pipeline.private_events import DAY
-from tests.pipeline.published import BINS, days, put
+from tests.pipeline.published import days, put
 
 SIGMA = 23.6
 """Of a cell of `durations`: 0.06 of ρ = 0.015."""
@@ -39,7 +40,7 @@ def drawn(counts: list[int], sigma: float = SIGMA, draws: int = DRAWS) -> list[l
 
 
 def durations(counts: list[int], sigma: float = SIGMA) -> Cells:
-    return {"durations": dict(zip(BINS, ((float(count), sigma) for count in counts), strict=True))}
+    return {"durations": dict(zip(DURATIONS, ((float(count), sigma) for count in counts), strict=True))}
 
 
 def coverage(found: list[Estimate], true: float) -> float:
@@ -51,7 +52,7 @@ def test_a_bin_says_its_edges() -> None:
     """Edges are in seconds, the last bin is open, and each begins where the one before ends."""
     assert edges("0-3 s") == (0, 3)
     assert edges("1800+ s") == (1800, math.inf)
-    bounds = [edges(key) for key in BINS]
+    bounds = [edges(key) for key in DURATIONS]
     assert all(high == low for (_, high), (low, _) in pairwise(bounds))
 
 
@@ -107,7 +108,7 @@ def test_a_median_lies_inside_its_bin(counts: list[int], median: float) -> None:
 
 def test_a_median_of_nothing_may_be_anything() -> None:
     """Where the whole is within its own noise there is no value, and the interval is everything."""
-    value, lower, upper, sigma = intervals.median([3, -8] * 5, [edges(key) for key in BINS], SIGMA)
+    value, lower, upper, sigma = intervals.median([3, -8] * 5, [edges(key) for key in DURATIONS], SIGMA)
     assert (lower, upper) == (0, math.inf)
     assert math.isnan(value)
     assert math.isnan(sigma)
@@ -117,7 +118,7 @@ def test_durations_are_answered_like_statistics(tmp_path: Path) -> None:
     """Days are summed before the median is taken; windows have one each."""
     counts = HISTOGRAMS["a site of 15,000"]
     for day in days(DAY, 2):
-        put(tmp_path, "durations", day, dict(zip(BINS, counts, strict=True)), sigma=SIGMA)
+        put(tmp_path, "durations", day, dict(zip(DURATIONS, counts, strict=True)), sigma=SIGMA)
     (both,) = report(tmp_path, "duration_median", DAY, DAY + timedelta(1)).to_dict("records")
     each = windows(tmp_path, "duration_median", DAY, DAY + timedelta(1))
     assert each["value"].tolist() == [both["value"]] * 2 == pytest.approx([56.3, 56.3], abs=0.5)
