@@ -21,7 +21,7 @@ import pytest
 from collector.policy_file import load
 from pipeline import cli, terminal
 from pipeline.report import statistic_named
-from pipeline.statistics import STATISTICS
+from pipeline.statistics import DEFAULT, STATISTICS
 from pipeline.store import exclusive
 from tests.pipeline.logs import frame, write
 
@@ -183,7 +183,7 @@ def test_policy_check_says_what_a_policy_means(tmp_path: Path, monkeypatch: pyte
     assert [line[:4] for line in words if line[:1] == ["statistics"]] == [
         ["statistics", "consent", "consent", "refused"]
     ]
-    assert {line[0] for line in words if len(line) > 2 and line[2] in ("day", "week")} == set(STATISTICS)
+    assert {line[0] for line in words if len(line) > 2 and line[2] in ("day", "week")} == set(DEFAULT)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_each_tells_the_windows_apart(published: Path) -> None:
     assert [row["start"] for row in json.loads(done.stdout)] == [str(MONDAY + timedelta(n)) for n in range(7)]
 
 
-@pytest.mark.parametrize("name", [*STATISTICS, "bounce_rate"])
+@pytest.mark.parametrize("name", [*DEFAULT, "bounce_rate"])
 def test_singular_and_plural_mean_the_same(name: str) -> None:
     """page and pages, country and countries, entry page and entry-pages."""
     singular = name.removesuffix("ies") + "y" if name.endswith("ies") else name.removesuffix("s")
