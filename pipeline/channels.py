@@ -18,8 +18,8 @@ _SOURCES = {
     """,
     "video": "youtube youtu.be vimeo twitch dailymotion rutube bilibili nicovideo",
     "social": """
-        facebook fb.com instagram ig threads twitter t.co x.com linkedin lnkd.in pinterest reddit tiktok vk ok.ru
-        tumblr snapchat mastodon mastodon.social bsky.app telegram t.me whatsapp wa.me weibo quora
+        facebook fb.com instagram ig threads twitter t.co x.com linkedin lnkd.in pinterest reddit tiktok vk
+        ok.ru tumblr snapchat mastodon mastodon.social bsky.app telegram t.me whatsapp wa.me weibo quora
         news.ycombinator.com
     """,
     "shopping": "amazon ebay etsy aliexpress alibaba shopify walmart kaspi.kz ozon wildberries rakuten",

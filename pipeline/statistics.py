@@ -174,7 +174,7 @@ STATISTICS: dict[str, Statistic] = {
         Statistic(
             "channels",
             "Channels",
-            "Visitor-days by the kind of source of their first visit: paid, organic, social, direct and so on.",
+            "Visitor-days by the kind of source of their first visit: paid, organic, social, direct, ….",
             share=0,
             kind="list",
             keys=CHANNELS,
