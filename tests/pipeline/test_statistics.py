@@ -158,6 +158,25 @@ def test_who_is_cut_is_counted(engine: Engine, tmp_path: Path, views: int, clipp
     assert cells(engine, "pageviews") == {None: 10}
 
 
+def test_a_page_seen_twice_is_seen_once(engine: Engine, tmp_path: Path) -> None:
+    """/a, /b, /a: three page views of one visit, which enters and leaves by /a and saw two pages."""
+    build_rows(
+        engine, tmp_path, [row(ts_ms=at(minutes=n), path=path) for n, path in enumerate(("/a", "/b", "/a"))]
+    )
+    assert cells(engine, "pageviews") == {None: 3}
+    assert cells(engine, "pages") == {"/a": 1, "/b": 1}
+    assert cells(engine, "entry_pages") == cells(engine, "exit_pages") == {"/a": 1}
+    assert cells(engine, "bounce") == {"stayed": 1}
+
+
+def test_visitors_of_a_week_are_visitor_days(engine: Engine, tmp_path: Path) -> None:
+    """One pseudonym on three days is three visitor-days, in every statistic that counts them."""
+    build_rows(engine, tmp_path, [row(ts_ms=at(minutes=n * 1440), country="KZ") for n in range(3)])
+    assert cells(engine, "visitors") == cells(engine, "visits") == {None: 3}
+    assert cells(engine, "countries") == {"KZ": 3}
+    assert cells(engine, "bounce") == {"bounced": 3}
+
+
 def test_a_visit_without_a_view_has_no_entry_page(engine: Engine, tmp_path: Path) -> None:
     """A page first seen in a later visit is no entry page."""
     build_rows(engine, tmp_path, [row("event"), row(ts_ms=at(minutes=90))])
