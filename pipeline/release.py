@@ -15,6 +15,7 @@ from pathlib import Path
 from collector.policy import Policy, fields_within
 from collector.record import FIELDS, LEVELS, TIME_STEP_MS, Clock
 from pipeline import intervals, noise, publish, query
+from pipeline.channels import channel_of
 from pipeline.commitment import commitment
 from pipeline.engine import Engine
 from pipeline.errors import BudgetExhausted, LedgerError, NothingPublished
@@ -50,6 +51,9 @@ def build(engine: Engine, files: list[Path], policy: Policy, window: Window) -> 
     engine.relation("scope", columns, _scope(policy))
     for step in STEPS:
         engine.step(f"release.{step}", into=step)
+    # Each a function of its visitor-day alone; asked once for all that are alike.
+    known = [(*source, channel_of(*source)) for source in engine.rows("release.sources")]
+    engine.relation("channels", dict.fromkeys(("source", "medium", "campaign", "channel"), "VARCHAR"), known)
 
 
 def _scope(policy: Policy) -> Iterator[tuple[str | int | bool, ...]]:

@@ -11,6 +11,7 @@ from fractions import Fraction
 from collector.enrich import DEVICES
 from collector.errors import PolicyError
 from collector.policy import Policy
+from pipeline.channels import CHANNELS
 from pipeline.keys import BROWSERS, COUNTRIES, DURATIONS, HOURS, NONE, OTHER, SYSTEMS, UNKNOWN
 
 ATTO_DELTA_PER_DAY = 1_000_000
@@ -25,7 +26,7 @@ class Statistic:
     title: str
     definition: str
     share: float
-    """Part of a day's ρ, unless the policy says otherwise."""
+    """Part of a day's ρ, unless the policy says otherwise; 0: published only where the policy asks for it."""
     kind: str
     """total: a number or a few, or list: one row per key."""
     l0: int = 1
@@ -171,6 +172,15 @@ STATISTICS: dict[str, Statistic] = {
         _of_source("utm_mediums", "Campaign mediums", "the utm_medium", 0.013),
         _of_source("utm_campaigns", "Campaigns", "the utm_campaign", 0.013, declared="campaigns"),
         Statistic(
+            "channels",
+            "Channels",
+            "Visitor-days by the kind of source of their first visit: paid, organic, social, direct, ….",
+            share=0,
+            kind="list",
+            keys=CHANNELS,
+            is_partition=True,
+        ),
+        Statistic(
             "hours",
             "Hours",
             "Visitor-days by the UTC hour of their first event.",
@@ -223,11 +233,14 @@ STATISTICS: dict[str, Statistic] = {
 }
 """By name, in the order of release. What their shares leave is for what a policy adds."""
 
+DEFAULT = {name: row.share for name, row in STATISTICS.items() if row.share}
+"""Statistic → share of what is published unless the policy says otherwise."""
+
 PRIVATE = tuple(name for name, row in STATISTICS.items() if row.is_private)
 
 
 def enabled(policy: Policy) -> Mapping[str, float]:
-    """Statistic → share of a day's ρ: the policy's [budget.shares], or everything at its own share.
+    """Statistic → share of a day's ρ: the policy's [budget.shares], or the default set.
 
     Raises  PolicyError for a name that is no statistic
     """
@@ -236,7 +249,7 @@ def enabled(policy: Policy) -> Mapping[str, float]:
     if unknown:
         known = ", ".join(STATISTICS)
         raise PolicyError([f"budget.shares.{name} is no statistic: use one of {known}" for name in unknown])
-    return shares or {name: row.share for name, row in STATISTICS.items()}
+    return shares or DEFAULT
 
 
 def nano_rho(share: float, nano_rho_per_day: int) -> int:

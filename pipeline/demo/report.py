@@ -15,7 +15,7 @@ from rich.table import Table
 from collector.simulate import KINDS, ONE_PURPOSE, Outcome, Truth
 from pipeline import query
 from pipeline.demo.evidence import UNEXPLAINED, Hits
-from pipeline.statistics import STATISTICS
+from pipeline.statistics import DEFAULT, STATISTICS
 from pipeline.status import read_status
 
 BOUNCE_RATE = "bounce_rate"
@@ -78,7 +78,7 @@ def compare(published: Path, truth: Truth, start: date, end: date) -> list[Cell]
             row.upper,
             _true(truth, row.statistic, row.key, row.start.date(), row.end.date()),
         )
-        for statistic in (*STATISTICS, BOUNCE_RATE)
+        for statistic in (*DEFAULT, BOUNCE_RATE)
         for row in query.windows(published, statistic, start, end).itertuples(index=False)
     ]
 

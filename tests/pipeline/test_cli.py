@@ -23,7 +23,7 @@ from collector.policy_file import load
 from pipeline import cli, terminal
 from pipeline.query import RATIOS
 from pipeline.report import statistic_named
-from pipeline.statistics import STATISTICS
+from pipeline.statistics import DEFAULT, STATISTICS
 from pipeline.store import exclusive
 from pipeline.windows import Window
 from tests.pipeline.logs import frame, write
@@ -187,7 +187,7 @@ def test_policy_check_says_what_a_policy_means(tmp_path: Path, monkeypatch: pyte
     assert [line[:4] for line in words if line[:1] == ["statistics"]] == [
         ["statistics", "consent", "consent", "refused"]
     ]
-    assert {line[0] for line in words if len(line) > 2 and line[2] in ("day", "week")} == set(STATISTICS)
+    assert {line[0] for line in words if len(line) > 2 and line[2] in ("day", "week")} == set(DEFAULT)
 
 
 @pytest.mark.parametrize(

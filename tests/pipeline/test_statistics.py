@@ -17,7 +17,7 @@ from pipeline import sql
 from pipeline.engine import Engine
 from pipeline.keys import BROWSERS, COUNTRIES, SYSTEMS
 from pipeline.release import bounded_counts
-from pipeline.statistics import ATTO_DELTA_PER_DAY, STATISTICS, Statistic, enabled, nano_rho
+from pipeline.statistics import ATTO_DELTA_PER_DAY, DEFAULT, STATISTICS, Statistic, enabled, nano_rho
 from pipeline.windows import TIERS, Tier, Window
 from tests.pipeline.private_events import DAY, POLICY, Row, at, build_rows, row
 from tests.policies import EVERYTHING, measured, policy, purpose, version
@@ -156,6 +156,25 @@ def test_who_is_cut_is_counted(engine: Engine, tmp_path: Path, views: int, clipp
     build_rows(engine, tmp_path, [*log, row("ping", at(minutes=1)), row("event", at(minutes=2))])
     assert cells(engine, "clipped") == clipped
     assert cells(engine, "pageviews") == {None: 10}
+
+
+def test_a_page_seen_twice_is_seen_once(engine: Engine, tmp_path: Path) -> None:
+    """/a, /b, /a: three page views of one visit, which enters and leaves by /a and saw two pages."""
+    build_rows(
+        engine, tmp_path, [row(ts_ms=at(minutes=n), path=path) for n, path in enumerate(("/a", "/b", "/a"))]
+    )
+    assert cells(engine, "pageviews") == {None: 3}
+    assert cells(engine, "pages") == {"/a": 1, "/b": 1}
+    assert cells(engine, "entry_pages") == cells(engine, "exit_pages") == {"/a": 1}
+    assert cells(engine, "bounce") == {"stayed": 1}
+
+
+def test_visitors_of_a_week_are_visitor_days(engine: Engine, tmp_path: Path) -> None:
+    """One pseudonym on three days is three visitor-days, in every statistic that counts them."""
+    build_rows(engine, tmp_path, [row(ts_ms=at(minutes=n * 1440), country="KZ") for n in range(3)])
+    assert cells(engine, "visitors") == cells(engine, "visits") == {None: 3}
+    assert cells(engine, "countries") == {"KZ": 3}
+    assert cells(engine, "bounce") == {"bounced": 3}
 
 
 def test_a_visit_without_a_view_has_no_entry_page(engine: Engine, tmp_path: Path) -> None:
@@ -420,7 +439,7 @@ def test_the_table_is_sound() -> None:
 @pytest.mark.parametrize("tier", TIERS, ids=lambda tier: tier.name)
 def test_shares_never_exceed_a_day(tier: Tier) -> None:
     """In billionths of ρ, the shares of the default set sum to their part of the day exactly."""
-    spent = sum(nano_rho(statistic.share, tier.nano_rho) for statistic in STATISTICS.values())
+    spent = sum(nano_rho(share, tier.nano_rho) for share in DEFAULT.values())
     assert spent == round(0.98 * tier.nano_rho)
 
 
@@ -438,7 +457,7 @@ def test_shares_name_statistics() -> None:
     def under(shares: dict[str, float]) -> Policy:
         return Policy(POLICY.controller, POLICY.versions, Budget("small", shares, ()))
 
-    assert list(enabled(under({}))) == list(STATISTICS)
+    assert enabled(under({})) == DEFAULT
     assert enabled(under({"visitors": 0.5})) == {"visitors": 0.5}
     with pytest.raises(PolicyError, match=r"budget\.shares\.clicks is no statistic: use one of visitors"):
         enabled(under({"clicks": 0.1}))
