@@ -89,21 +89,21 @@ def consistent(
     if not (row.keys == (None,) or row.is_partition):
         frame = consistency.cut(raw)
     else:
-        windows = list(released.disjoint(released.inside(published, (statistic,), start, end)))
-        frame = _agreeing(published, row, raw, windows)
+        covered = list(released.disjoint(released.inside(published, (statistic,), start, end)))
+        frame = _agreeing(published, row, raw, covered)
     frame.attrs = dict(raw.attrs)
     return frame
 
 
-def _agreeing(published: Path, row: Statistic, raw: pd.DataFrame, windows: list[Window]) -> pd.DataFrame:
+def _agreeing(published: Path, row: Statistic, raw: pd.DataFrame, covered: list[Window]) -> pd.DataFrame:
     """A total, or the cells of a partition, as all releases of the same windows have it together."""
     is_of_visitors = row.is_partition or row.name in consistency.VISITOR_DAYS
     family = consistency.VISITOR_DAYS if is_of_visitors else (row.name,)
-    known = consistency.total(published, family, windows)
+    known = consistency.total(published, family, covered)
     if not row.is_partition:
         return consistency.single(raw, known)
     frame = consistency.partition(raw, known, is_complete=not row.is_private)
-    first, last = pd.Timestamp(windows[0].start), pd.Timestamp(windows[-1].end)
+    first, last = pd.Timestamp(covered[0].start), pd.Timestamp(covered[-1].end)
     return frame.assign(statistic=row.name, start=first, end=last)[COLUMNS]
 
 
@@ -125,7 +125,8 @@ def compare(published: Path, statistic: str, start: date, end: date, against: da
     _check_alike(published, statistic, (start, end), (against, until))
     both = now.merge(then, on=["statistic", "key"], suffixes=("", "_before"))
     rows = [_compared(row) for row in both.to_dict("records")]
-    frame = pd.DataFrame(rows, columns=COMPARED).astype({"key": object})
+    days = dict.fromkeys(("start", "end", "before_start", "before_end"), "datetime64[us]")
+    frame = pd.DataFrame(rows, columns=COMPARED).astype({"key": object, "distinguishable": bool} | days)
     frame.attrs = {"notes": _said(now, then, frame), "caveats": now.attrs["caveats"]}
     return frame
 

@@ -319,10 +319,13 @@ def test_what_cannot_be_said_is_null(tmp_path: Path) -> None:
 
 
 def test_an_empty_list_is_no_error(tmp_path: Path) -> None:
-    """A week in which no page reached its threshold is a table without rows."""
-    put(tmp_path / "published", "pages", Window("week", MONDAY), {})
-    done = impersonal("report", "--by", "page", *week("--format", "json", "--data", tmp_path))
-    assert (done.returncode, done.stdout) == (0, "[]\n")
+    """Weeks in which no page reached its threshold are a table without rows, and so is their comparison."""
+    before = MONDAY - timedelta(7)
+    for start in (before, MONDAY):
+        put(tmp_path / "published", "pages", Window("week", start), {})
+    for more in ([], ["--each"], ["--consistent"], ["--against", str(before)]):
+        done = impersonal("report", "--by", "page", *week("--format", "json", "--data", tmp_path), *more)
+        assert (done.returncode, done.stdout) == (0, "[]\n")
 
 
 def test_other_words_for_rates() -> None:
