@@ -16,6 +16,7 @@ CLIPPED = "clipped"
 _VERY_SMALL = "Released as for a very small site: totals over 28 days, no lists; less would be mostly noise"
 _SMALL = "Released as for a small site: weekly figures, as those of a day would be mostly noise"
 _MEDIUM = "Released as for a medium site: daily totals, weekly lists, as those of a day would be mostly noise"
+_VAGUE = 0.5  # width of an interval from which on a rate says nothing
 _CUT = "Page views above 10 of a visitor-day are not counted, which no interval covers"
 
 
@@ -27,6 +28,8 @@ def caveats(published: Path, statistic: str, start: date, end: date) -> list[str
         found.append(_cut(published, start, end))
     if "visits" in sources:
         found.append("Visits above 2 of a visitor-day are not counted, which no interval covers")
+    if "visitors" in sources:
+        found += _coverage(published, start, end)
     if "pages" in sources:
         found.append("At most 6 pages of a visitor-day are counted, which no interval covers")
     return found
@@ -48,6 +51,25 @@ def _names(published: Path, sources: tuple[str, ...], start: date, end: date) ->
         return {window.name for window in released.inside(published, sources, start, end)}
     except NothingPublished:
         return set()
+
+
+def _coverage(published: Path, start: date, end: date) -> list[str]:
+    """How many browsers agreed to be counted, where that is published and more than noise."""
+    try:
+        chosen = released.disjoint(released.inside(published, ("consents",), start, end))
+    except NothingPublished:
+        return []
+    cells, _ = released.summed(released.read(chosen.values()), list(chosen))
+    (granted, sigma), (refused, _) = (
+        tuple(cells[cells["key"] == key][["value", "sigma"]].iloc[0]) for key in ("granted", "refused")
+    )
+    rate, lower, upper, _ = intervals.ratio(granted, refused, sigma)
+    if isnan(rate) or upper - lower > _VAGUE:
+        return []
+    return [
+        f"Of browsers that chose for the first time {rate:.0%} ({lower:.0%} … {upper:.0%}) granted something; "
+        "where counting waits for consent, all others are in no number"
+    ]
 
 
 def _cut(published: Path, start: date, end: date) -> str:

@@ -71,6 +71,7 @@ class Median:
 RATIOS: dict[str, Share | Quotient | Median] = {
     "bounce_rate": Share("bounce", lambda key: key == "bounced"),
     "views_per_visit": Quotient("pageviews", "visits"),
+    "consent_rate": Share("consents", lambda key: key == "granted"),
     "duration_median": Median("durations"),
     "duration_over_minute": Share("durations", lambda key: edges(key)[0] >= 60),
 }

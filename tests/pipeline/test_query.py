@@ -305,3 +305,17 @@ def test_bounds_are_said_where_they_cut(tmp_path: Path) -> None:
         ["Page", "views", "above"],
         ["Visits", "above", "2"],
     ]
+
+
+def test_who_is_not_in_the_numbers_is_said(tmp_path: Path) -> None:
+    """Beside visitors stands the consent rate with its interval, where it is published and says something."""
+    put(tmp_path, "visitors", Window("day", DAY), {None: 100})
+    assert report(tmp_path, "visitors", DAY, DAY).attrs["caveats"] == []
+    put(tmp_path, "consents", Window("day", DAY), {"granted": 620, "refused": 380})
+    (caveat,) = report(tmp_path, "visitors", DAY, DAY).attrs["caveats"]
+    assert caveat.startswith("Of browsers that chose for the first time 62% (59% … 65%) granted something")
+    (rate,) = report(tmp_path, "consent_rate", DAY, DAY)["value"]
+    assert rate == pytest.approx(0.62)
+    put(tmp_path, "visitors", Window("day", SUNDAY), {None: 100})
+    put(tmp_path, "consents", Window("day", SUNDAY), {"granted": 12, "refused": -9})
+    assert report(tmp_path, "visitors", SUNDAY, SUNDAY).attrs["caveats"] == []
