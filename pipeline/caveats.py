@@ -67,8 +67,8 @@ def _coverage(published: Path, start: date, end: date) -> list[str]:
     if isnan(rate) or upper - lower > _VAGUE:
         return []
     return [
-        f"Of browsers that chose for the first time {rate:.0%} ({lower:.0%} … {upper:.0%}) granted something; "
-        "where counting waits for consent, all others are in no number"
+        f"Of browsers that chose for the first time {rate:.0%} ({lower:.0%} … {upper:.0%}) granted "
+        "something; where counting waits for consent, all others are in no number"
     ]
 
 
