@@ -168,6 +168,29 @@ def run(every: int | None, data: Path) -> int:
     return 0
 
 
+@impersonal.command()
+@click.argument("release")
+@click.option("--why", required=True, help="What was wrong; published with the correction.")
+@data_option
+def correct(release: str, why: str, data: Path) -> None:
+    """Publish a release once more, from the records as they are now.
+
+    A number that was published stays published, so a correction is a second look at the same days: they pay
+    for it with what they have left of their budget, and it is less exact. Both files stay; answers are given
+    from the newest. RELEASE is a name as `impersonal status --format json` lists it.
+
+    \b
+    impersonal correct visitors/day/2026-11-24 --why "bots of one network were counted"
+    """
+    from pipeline.release import correct as correct_release  # noqa: PLC0415
+    from pipeline.store import exclusive  # noqa: PLC0415
+
+    loaded = load(data / POLICY)
+    with interruptible(), exclusive(data):
+        outcome = correct_release(data, loaded, _now_ms, release, why)
+    click.echo(f"Published {outcome.release_id}; what was published before stays beside it")
+
+
 @impersonal.command("import")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=_LOG)
 @click.option(

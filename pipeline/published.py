@@ -1,11 +1,14 @@
 """Where published files are, and what each says of itself. Reading only: `publish` writes them.
 
 published/<statistic>/<window>-<first day>.parquet    cells, and a manifest in the file's metadata
+published/<statistic>/<window>-<first day>.2.parquet  the same, corrected; the first one stays
 published/head.json                                   how many releases there are, and their chained hash
 """
 
 import hashlib
+import re
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -13,8 +16,10 @@ import msgspec
 
 from pipeline.engine import connect
 from pipeline.errors import StoreError
+from pipeline.windows import Window
 
 HEAD = "head.json"
+_FILE = re.compile(r"(?P<window>[\w-]+)-(?P<start>\d{4}-\d\d-\d\d)(?:\.(?P<number>\d+))?\.parquet")
 
 
 @dataclass(frozen=True)
@@ -60,12 +65,24 @@ class Manifest(msgspec.Struct, frozen=True):
     code_version: str
     inputs: str
     """HMAC-SHA256 of the private events under a key that the operator holds, 64 hex digits."""
+    why: str
+    """Of a correction: what was wrong with the release before; empty otherwise."""
 
 
 def place(published: Path, release_id: str) -> Path:
     """Where a release is published: visitors/day/2026-11-24 at visitors/day-2026-11-24.parquet."""
-    statistic, window, start = release_id.split("/")
-    return published / statistic / f"{window}-{start}.parquet"
+    statistic, window, start, *number = release_id.split("/")
+    return published / statistic / f"{'.'.join([f'{window}-{start}', *number])}.parquet"
+
+
+def newest(published: Path, statistic: str) -> dict[Window, Path]:
+    """Every window that is released of a statistic, with its file: the last correction, if any."""
+    found: dict[Window, tuple[int, Path]] = {}
+    for file in (published / statistic).glob("*.parquet"):
+        if match := _FILE.fullmatch(file.name):
+            window = Window(match["window"], date.fromisoformat(match["start"]))
+            found[window] = max(found.get(window, (0, file)), (int(match["number"] or 1), file))
+    return {window: file for window, (_, file) in found.items()}
 
 
 def manifest_of(file: Path) -> Manifest:

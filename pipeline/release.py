@@ -13,12 +13,13 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from collector.policy import Policy, fields_within
-from collector.record import FIELDS, LEVELS, TIME_STEP_MS, Clock
+from collector.record import FIELDS, LEVELS, TIME_STEP_MS, Clock, date_of
 from pipeline import intervals, noise, publish, query
 from pipeline.channels import channel_of
 from pipeline.commitment import commitment
+from pipeline.days import retention_days
 from pipeline.engine import Engine
-from pipeline.errors import BudgetExhausted, LedgerError, NothingPublished
+from pipeline.errors import BudgetExhausted, LedgerError, NothingPublished, StoreError
 from pipeline.ledger import Charge, Ledger
 from pipeline.publish import Cell
 from pipeline.published import head_of, place
@@ -188,21 +189,45 @@ class Door:
         """Make one release, unless another process made it meanwhile."""
         drawn = mechanism(statistic, nano_rho(self._shares[statistic.name], tier.nano_rho))
         spec = Spec(statistic, window, drawn, statistic.public_keys(self._policy))
+        try:
+            return self._publish(spec, tier.nano_rho)
+        except BudgetExhausted as error:
+            return Outcome(spec.release_id, "refused", str(error))
+
+    def correct(self, release_id: str, why: str) -> Outcome:
+        """Make a release once more: a second charge to its days, of what they have left, and a second file.
+
+        Raises  LedgerError where there is no such release; BudgetExhausted where its days have nothing left
+        """
+        if release_id not in self.known:
+            raise LedgerError(f"{release_id} was never released: name one like visitors/day/2026-11-24")
+        name, length, start, *_ = release_id.split("/")
+        statistic, window = STATISTICS[name], Window(length, date.fromisoformat(start))
+        first = f"{name}/{length}/{start}"
+        number = 1 + sum(f"{known}/".startswith(f"{first}/") for known in self.known)
+        caps = {day: self._ledger.cap(day)[0] for day in window.days}
+        left = min(cap - self._ledger.spent(day)[0] for day, cap in caps.items())
+        budget = min(left, self._ledger.charges(first)[0])
+        if budget < 1:
+            raise BudgetExhausted(f"the days of {first} have spent their whole budget: it stays as it is")
+        drawn, keys = mechanism(statistic, budget), statistic.public_keys(self._policy)
+        return self._publish(Spec(statistic, window, drawn, keys, number, why), min(caps.values()))
+
+    def _publish(self, spec: Spec, cap_nano_rho: int) -> Outcome:
+        """Charge, make, store and publish a release, unless it is known. Raises BudgetExhausted."""
         made: list[bytes] = []
 
         def make() -> bytes:
-            self._load(window)
-            counts = bounded_counts(self._engine, statistic, self._policy)
-            cells = noisy_cells(statistic, window, drawn, counts)
+            self._load(spec.window)
+            counts = bounded_counts(self._engine, spec.statistic, self._policy)
+            cells = noisy_cells(spec.statistic, spec.window, spec.mechanism, counts)
             made.append(publish.encode(cells, spec.manifest(self._inputs)))
             return made[0]
 
-        cap = tier.nano_rho, ATTO_DELTA_PER_DAY
-        charge = Charge(window.days, drawn.nano_rho, drawn.atto_delta, *cap, spec.hash, CODE_VERSION)
-        try:
-            content = self._ledger.once(spec.release_id, charge, make)
-        except BudgetExhausted as error:
-            return Outcome(spec.release_id, "refused", str(error))
+        cost = spec.mechanism.nano_rho, spec.mechanism.atto_delta
+        cap = cap_nano_rho, ATTO_DELTA_PER_DAY
+        charge = Charge(spec.window.days, *cost, *cap, spec.hash, CODE_VERSION)
+        content = self._ledger.once(spec.release_id, charge, make)
         publish.write(place(self._published, spec.release_id), content)
         self._publish_head()
         return Outcome(spec.release_id, "released" if made else "known")
@@ -244,6 +269,25 @@ def release_due(
         report("releasing statistics", total, total)
     shutil.rmtree(spill, ignore_errors=True)
     return outcomes
+
+
+def correct(data: Path, policy: Policy, clock: Clock, release_id: str, why: str) -> Outcome:
+    """Make one release once more, for all to see: what was published stays, and its days pay again.
+
+    why     what was wrong, published with the correction
+    Raises  LedgerError, BudgetExhausted; StoreError where records of its days are gone
+    """
+    spill = data / "spill"
+    with Ledger(data / LEDGER) as ledger, Engine(spill) as engine:
+        door = Door(data, policy, ledger, engine)
+        door.restore()
+        today = date_of(clock())
+        for day in door.known.get(release_id, ()):
+            if (today - date.fromisoformat(day)).days > retention_days(policy, day):
+                raise StoreError(f"the records of {day} are over their retention: nothing is left to count")
+        outcome = door.correct(release_id, why)
+    shutil.rmtree(spill, ignore_errors=True)
+    return outcome
 
 
 def _statistic_of(release_id: str) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 from pipeline import intervals
 from pipeline.engine import connect
 from pipeline.errors import NothingPublished
+from pipeline.published import newest
 from pipeline.statistics import STATISTICS
 from pipeline.windows import BLOCK, Window
 
@@ -24,9 +25,8 @@ def inside(published: Path, statistics: Sequence[str], start: date, end: date) -
     """
     files: dict[Window, list[Path]] = {}
     for statistic in statistics:
-        for file in (published / statistic).glob("*-????-??-??.parquet"):
-            name, day = file.stem[:-11], file.stem[-10:]
-            files.setdefault(Window(name, date.fromisoformat(day)), []).append(file)
+        for window, file in newest(published, statistic).items():
+            files.setdefault(window, []).append(file)
     whole = [window for window, found in files.items() if len(found) == len(statistics)]
     ordered = sorted(whole, key=lambda window: (window.start, window.length))
     found = {window: files[window] for window in ordered if start <= window.start and window.end <= end}

@@ -52,11 +52,15 @@ class Spec:
     window: Window
     mechanism: Mechanism
     public_keys: tuple[str | None, ...]
+    number: int = 1
+    """1, or which correction of the release this is, from 2 on."""
+    why: str = ""
 
     @property
     def release_id(self) -> str:
-        """The name of the release: visitors/day/2026-11-24."""
-        return f"{self.statistic.name}/{self.window.name}/{self.window.start}"
+        """The name of the release: visitors/day/2026-11-24, and visitors/day/2026-11-24/2 corrected."""
+        first = f"{self.statistic.name}/{self.window.name}/{self.window.start}"
+        return first if self.number == 1 else f"{first}/{self.number}"
 
     @property
     def hash(self) -> str:
@@ -86,4 +90,5 @@ class Spec:
             spec_hash=self.hash,
             code_version=CODE_VERSION,
             inputs=inputs,
+            why=self.why,
         )

@@ -36,7 +36,7 @@ MONDAY = TODAY - timedelta(TODAY.weekday() + 7)
 COMMANDS: list[list[str]] = [
     [],
     ["policy", "check"],
-    *([name] for name in ["init", "run", "import", "report", "status", "demo"]),
+    *([name] for name in ["init", "run", "correct", "import", "report", "status", "demo"]),
 ]
 
 

@@ -1,5 +1,6 @@
 """The one door, from private events to published files and the ledger."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -17,10 +18,11 @@ import pytest
 
 from collector.policy import Budget, Policy
 from pipeline.commitment import commitment
-from pipeline.errors import LedgerError
+from pipeline.errors import BudgetExhausted, LedgerError, StoreError
 from pipeline.ledger import Ledger
 from pipeline.published import HEAD, START, head_of, manifest_of, place
-from pipeline.release import release_due
+from pipeline.query import windows
+from pipeline.release import correct, release_due
 from pipeline.spec import mechanism
 from pipeline.statistics import DEFAULT, STATISTICS, nano_rho
 from pipeline.store import batch_files, events_of
@@ -259,6 +261,44 @@ def test_a_directory_put_back_as_a_whole_but_for_the_head_is_refused(tmp_path: P
     (copy / "published" / "head.json").unlink()
     assert "released" in release(copy, under(), DAY + timedelta(1)).values(), "without it nobody can tell"
     assert head_of(copy / "published") != head_of(tmp_path / "published")
+
+
+def test_a_correction_is_a_second_charge_and_a_second_file(tmp_path: Path) -> None:
+    """It spends what is left, says why, leaves the first file as it was, and answers from then on."""
+    store(tmp_path, crowd(500))
+    release(tmp_path, under(), DAY)
+    first, before = f"visitors/day/{DAY}", published(tmp_path)
+    store(tmp_path, crowd(300))
+    outcome = correct(tmp_path, under(), lambda: closed(DAY), first, "bots were counted")
+    assert outcome.release_id == f"{first}/2" and outcome.state == "released"
+    assert before.items() <= {**published(tmp_path), "head.json": before["head.json"]}.items()
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        assert ledger.spent(str(DAY))[0] <= ledger.cap(str(DAY))[0] == 15_000_000
+        assert ledger.charges(outcome.release_id)[0] == ledger.charges(first)[0]
+        assert len(ledger.in_order()) == ledger.head().number
+    about = manifest_of(place(tmp_path / "published", outcome.release_id))
+    assert (about.why, about.release) == ("bots were counted", outcome.release_id)
+    [value] = windows(tmp_path / "published", "visitors", DAY, DAY)["value"]
+    assert abs(value - 300) < 6 * about.sigma
+    assert set(release(tmp_path, under(), DAY).values()) == {"known"}
+    for _ in range(20):
+        with contextlib.suppress(BudgetExhausted):
+            correct(tmp_path, under(), lambda: closed(DAY), first, "again")
+    with pytest.raises(BudgetExhausted, match="have spent their whole budget"):
+        correct(tmp_path, under(), lambda: closed(DAY), first, "again")
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        assert ledger.spent(str(DAY))[0] == 15_000_000
+
+
+def test_what_cannot_be_corrected_says_why(tmp_path: Path) -> None:
+    """A release nobody made, and one whose records are gone: refused, and nothing is charged."""
+    release(tmp_path, under(), DAY)
+    before = published(tmp_path)
+    with pytest.raises(LedgerError, match="was never released: name one like"):
+        correct(tmp_path, under(), lambda: closed(DAY), "visitors/day/2020-01-01", "why")
+    with pytest.raises(StoreError, match="over their retention"):
+        correct(tmp_path, under(), lambda: closed(DAY + timedelta(200)), f"visitors/day/{DAY}", "why")
+    assert published(tmp_path) == before
 
 
 def test_the_head_chains_every_release(tmp_path: Path) -> None:
