@@ -13,15 +13,27 @@ import hashlib
 from base64 import b64encode
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
-from itertools import groupby
+from itertools import chain, count, groupby
 from pathlib import Path
+from typing import Annotated, Any
 
 import duckdb
 import msgspec
 
 from collector.errors import RecordError
-from collector.record import COLUMNS, MAX_RECORD_BYTES, Clock, Frame, Record, decode, frames
+from collector.record import (
+    COLUMNS,
+    FIELDS,
+    MAX_RECORD_BYTES,
+    RECORD_VERSION,
+    Clock,
+    Record,
+    decode,
+    frames,
+    payloads,
+)
 from pipeline import sql
 from pipeline.engine import connect
 from pipeline.store import (
@@ -44,11 +56,12 @@ from pipeline.store import (
 )
 from pipeline.windows import Window
 
-BATCH_BYTES = 16 * 1024 * 1024  # of log: what a segment gives at a time, and when a batch is full
-_INT64 = range(-(2**63), 2**63)
+BATCH_BYTES = 128 * 1024 * 1024  # of log: what a segment gives at a time, and when a batch is full
+_PIECE_BYTES = 128 * 1024  # of log, decoded at once: more falls out of the processor's cache
 
 # A record leaves out what is empty; a list of none is a list all the same.
 _LISTS = {"purposes": "coalesce(purposes, []) AS purposes"}
+_NAMES = ", ".join(name for name, _ in COLUMNS)
 _COLUMNS = ", ".join(_LISTS.get(name, name) for name, _ in COLUMNS)
 
 _encoder = msgspec.json.Encoder()
@@ -67,7 +80,9 @@ def ingest(data: Path, clock: Clock, progress: Progress) -> Counter[str]:
         days = _waiting(database, data, now_ms)
         waiting = sum(source.waiting for sources in days.values() for source in sources)
         for day, sources in days.items():
-            for batch in _batches(database, data, day, sources):
+            if sources:
+                _prepare(database, events_of(data, day))
+            for batch in _ahead(_batches(data, day, sources)):
                 total += batch.commit(database, now_ms).outcomes
                 done += batch.size
                 progress("reading the logs", done, max(done, waiting))
@@ -117,15 +132,13 @@ def _waiting(database: duckdb.DuckDBPyConnection, data: Path, now_ms: int) -> di
     return days
 
 
-def _batches(
-    database: duckdb.DuckDBPyConnection, data: Path, day: str, sources: Iterable[_Source]
-) -> Iterator["_Batch"]:
-    """Fill batches with a day's sources; each is to be committed before the next is asked for."""
+def _batches(data: Path, day: str, sources: Iterable[_Source]) -> Iterator["_Batch"]:
+    """Fill batches with a day's sources."""
+    earlier = batch_files(events_of(data, day))
+    numbers = count(int(earlier[-1].stem) + 1 if earlier else 1)
     queue = deque(sources)
-    if queue:
-        _prepare(database, events_of(data, day))
     while queue:
-        batch = _Batch(data, day)
+        batch = _Batch(data, day, next(numbers))
         while queue and batch.size < BATCH_BYTES:
             chunk, at_end = queue[0].read()
             if chunk:
@@ -133,6 +146,15 @@ def _batches(
             if at_end:
                 queue.popleft()
         if batch.size:
+            yield batch
+
+
+def _ahead(batches: Iterator["_Batch"]) -> Iterator["_Batch"]:
+    """The same batches, each filled by a thread while the one before is committed."""
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(next, batches, None)
+        while batch := following.result():
+            following = thread.submit(next, batches, None)
             yield batch
 
 
@@ -146,88 +168,138 @@ def _prepare(database: duckdb.DuckDBPyConnection, directory: Path) -> None:
         database.execute("INSERT INTO seen SELECT id FROM read_parquet($files)", {"files": files})
 
 
+class _Day:
+    """What is good of one UTC day."""
+
+    def __init__(self, day: str) -> None:
+        start_ms, end_ms = Window("day", date.fromisoformat(day)).span_ms
+        good = msgspec.defstruct(
+            "Good",
+            [
+                ("v", _between(RECORD_VERSION, RECORD_VERSION)),
+                ("ts_ms", _between(start_ms, end_ms - 1)),
+                *((field.name, _INT64 | None, None) for field in FIELDS if field.type == "BIGINT"),
+            ],
+            bases=(Record,),
+            frozen=True,
+            kw_only=True,
+            gc=False,  # texts and numbers make no circles, and looking for them doubles the time
+        )
+        self._decoder = msgspec.json.Decoder(list[tuple[good]])  # type: ignore[valid-type]
+
+    def records(self, payloads: list[bytes]) -> list[Record] | None:
+        """The records of payloads; None where one of them is not good."""
+        # Neither may stand inside a record, a newline not even in a text: so none reaches into the next.
+        joined = b"[[" + b"],\n[".join(payloads) + b"]]"
+        try:
+            rows = self._decoder.decode(joined)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        is_good = len(rows) == len(payloads) and max(map(len, payloads)) <= MAX_RECORD_BYTES
+        return list(chain.from_iterable(rows)) if is_good else None
+
+    def fault(self, payload: bytes) -> str:
+        """Why a payload is not good."""
+        try:
+            record = decode(payload)
+        except RecordError as error:
+            return error.reason
+        return "wrong_day" if _fits(record, payload) else "malformed"
+
+
+def _between(first: int, last: int) -> Any:
+    return Annotated[int, msgspec.Meta(ge=first, le=last)]
+
+
+_INT64 = _between(-(2**63), 2**63 - 1)
+
+
 class _Batch:
     """Frames of one day on their way into one file."""
 
-    def __init__(self, data: Path, day: str) -> None:
+    def __init__(self, data: Path, day: str, number: int) -> None:
         self.size = 0  # bytes consumed
-        self._start_ms, self._end_ms = Window("day", date.fromisoformat(day)).span_ms
+        self._day = _Day(day)
         self._directory = events_of(data, day)
-        earlier = batch_files(self._directory)
-        self._name = f"{int(earlier[-1].stem) + 1 if earlier else 1:06}"
+        self._name = f"{number:06}"
+        self._lines = self._directory / f".{self._name}.jsonl"
         self._quarantine = data / QUARANTINE / f"day={day}" / f"{self._name}.jsonl"
         self._is_late = is_sealed(data, day)
-        self._rows: list[bytes] = []
+        self._good = 0
         self._bad: list[bytes] = []
         self._stretches: list[Stretch] = []
+        write_private(self._lines, [])
 
     def take(self, source: _Source, chunk: bytes) -> None:
         """Sort the frames of a source's next bytes, and move the source past them."""
         outcomes: Counter[str] = Counter()
-        for frame in frames(chunk):
-            outcome = LATE if self._is_late else self._add(frame)
-            outcomes[outcome] += 1
-            if outcome not in (GOOD, LATE):
-                raw = b64encode(chunk[frame.start : frame.end]).decode()
-                place = {"segment": source.name, "offset": source.start + frame.start}
-                self._bad.append(_encoder.encode(place | {"reason": outcome, "bytes": raw}) + b"\n")
+        with self._lines.open("ab") as lines:
+            for start, piece in _pieces(chunk):
+                records = self._sort(piece, source.name, source.start + start, outcomes)
+                # Encoded anew: what the contract accepted is what is stored, whatever else a payload said.
+                lines.write(_encoder.encode_lines(records))
         end = source.start + len(chunk)
         digest = hashlib.sha256(chunk).hexdigest()
         self._stretches.append(Stretch(source.name, source.start, end, digest, dict(outcomes)))
+        self._good += outcomes[GOOD]
         source.start = end
         self.size += len(chunk)
 
-    def _add(self, frame: Frame) -> str:
-        """Keep the record of a good frame; otherwise the reason for quarantine."""
-        if frame.payload is None:
-            return frame.reason
-        try:
-            record = decode(frame.payload)
-        except RecordError as error:
-            return error.reason
-        if not _fits(record, frame.payload):
-            return "malformed"
-        if not self._start_ms <= record.ts_ms < self._end_ms:
-            return "wrong_day"
-        # Encoded anew: what the contract accepted is what is stored, whatever else the payload said.
-        self._rows.append(b'{"line":%d,%b\n' % (len(self._rows), _encoder.encode(record)[1:]))
-        return GOOD
+    def _sort(self, piece: bytes, segment: str, offset: int, outcomes: Counter[str]) -> list[Record]:
+        """The good records of a piece; its other frames go to quarantine, or are late."""
+        if self._is_late:
+            outcomes[LATE] += sum(1 for _ in frames(piece))
+            return []
+        whole = payloads(piece)
+        records = self._day.records(whole) if whole else None
+        if records is None:
+            records = list(self._sort_each(piece, segment, offset, outcomes))
+        if records:
+            outcomes[GOOD] += len(records)
+        return records
+
+    def _sort_each(self, piece: bytes, segment: str, offset: int, outcomes: Counter[str]) -> Iterator[Record]:
+        for frame in frames(piece):
+            reason = frame.reason
+            if frame.payload is not None:
+                if good := self._day.records([frame.payload]):
+                    yield from good
+                    continue
+                reason = self._day.fault(frame.payload)
+            outcomes[reason] += 1
+            place = {"segment": segment, "offset": offset + frame.start, "reason": reason}
+            raw = b64encode(piece[frame.start : frame.end]).decode()
+            self._bad.append(_encoder.encode(place | {"bytes": raw}) + b"\n")
 
     def commit(self, database: duckdb.DuckDBPyConnection, now_ms: int) -> Manifest:
         """Write quarantine, then rows and manifest aside; the rename to their name commits both."""
         self._write_quarantine()
         rows = self._find_new_rows(database)
-        good = len(self._rows)
-        manifest = Manifest(now_ms, self._stretches, rows, good - rows)
+        manifest = Manifest(now_ms, self._stretches, rows, self._good - rows)
         aside = self._directory / f".{self._name}.tmp"
         write_private(aside, [])  # DuckDB keeps the mode of a file that exists
         database.execute(
-            "COPY new_rows TO $path"
+            f"COPY (SELECT {_NAMES} FROM batch SEMI JOIN new_lines USING (line) ORDER BY ts_ms, id) TO $path"  # noqa: S608
             " (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false, KV_METADATA {manifest: $manifest})",
             {"path": str(aside), "manifest": _encoder.encode(manifest).decode()},
         )
         sync(aside)
         aside.rename(self._directory / f"{self._name}.parquet")
         sync(self._directory)
-        database.execute("INSERT INTO seen SELECT id FROM new_rows")
+        database.execute("INSERT INTO seen SELECT id FROM new_lines")
         return manifest
 
     def _find_new_rows(self, database: duckdb.DuckDBPyConnection) -> int:
-        lines = self._directory / f".{self._name}.jsonl"
-        write_private(lines, self._rows)
-        columns = {"line": "BIGINT", **dict(COLUMNS)}
         # Without hive_partitioning=False the directory's name becomes a column.
-        batch = database.read_json(
-            str(lines), columns=columns, format="newline_delimited", hive_partitioning=False
+        records = database.read_json(
+            str(self._lines), columns=dict(COLUMNS), format="newline_delimited", hive_partitioning=False
         )
-        batch.create_view("batch", replace=True)
+        records.create_view("written", replace=True)
+        database.execute(f"CREATE OR REPLACE TEMP TABLE records AS SELECT {_COLUMNS} FROM written")  # noqa: S608
+        database.execute("CREATE OR REPLACE TEMP VIEW batch AS SELECT rowid AS line, * FROM records")
         database.execute(f"CREATE OR REPLACE TEMP TABLE new_lines AS {sql.text('ingest.new_lines')}")
-        database.execute(
-            f"CREATE OR REPLACE TEMP TABLE new_rows AS SELECT {_COLUMNS} FROM batch"  # noqa: S608
-            " SEMI JOIN new_lines USING (line) ORDER BY ts_ms, id"
-        )
-        lines.unlink()
-        counted = database.execute("SELECT count(*) FROM new_rows").fetchall()
+        self._lines.unlink()
+        counted = database.execute("SELECT count(*) FROM new_lines").fetchall()
         return int(counted[0][0])
 
     def _write_quarantine(self) -> None:
@@ -244,4 +316,13 @@ class _Batch:
 def _fits(record: Record, payload: bytes) -> bool:
     """Whether the private events can hold a record: JSON knows longer texts and larger integers."""
     numbers = (record.engaged_ms or 0, record.scroll or 0)
-    return len(payload) <= MAX_RECORD_BYTES and all(number in _INT64 for number in numbers)
+    return len(payload) <= MAX_RECORD_BYTES and all(-(2**63) <= number < 2**63 for number in numbers)
+
+
+def _pieces(chunk: bytes) -> Iterator[tuple[int, bytes]]:
+    """A chunk in pieces that each end where a frame begins; with their offsets."""
+    start = 0
+    while start < len(chunk):
+        end = chunk.find(b"\n\x1e", start + _PIECE_BYTES) + 1 or len(chunk)
+        yield start, chunk[start:end]
+        start = end

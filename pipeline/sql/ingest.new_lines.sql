@@ -2,7 +2,9 @@
 --
 -- batch  records as they stood in the logs; line: their order
 -- seen   ids of the day's earlier batches
-SELECT min(batch.line) AS line
+SELECT
+  min(batch.line) AS line,
+  batch.id
 FROM batch
 WHERE NOT EXISTS (SELECT 1 FROM seen WHERE seen.id = batch.id)
 GROUP BY batch.id
