@@ -15,7 +15,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
-from itertools import chain, count, groupby
+from itertools import count, groupby
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,7 +34,6 @@ from collector.record import (
     frames,
     payloads,
 )
-from pipeline import sql
 from pipeline.engine import connect
 from pipeline.store import (
     GOOD,
@@ -44,6 +43,7 @@ from pipeline.store import (
     Progress,
     Segment,
     Stretch,
+    append_private,
     batch_files,
     consumed_bytes,
     events_of,
@@ -56,14 +56,16 @@ from pipeline.store import (
 )
 from pipeline.windows import Window
 
-BATCH_BYTES = 128 * 1024 * 1024  # of log: what a segment gives at a time, and when a batch is full
-_PIECE_BYTES = 128 * 1024  # of log, decoded at once: more falls out of the processor's cache
+BATCH_BYTES = 64 * 1024 * 1024  # of log: when a batch is full
+_CHUNK_BYTES = 8 * 1024 * 1024  # of log, read at once: the next one fits into the same memory
+_AT_A_TIME = 100_000  # ids fetched
+_PIECE_BYTES = 32 * 1024  # of log, decoded at once: what more holds falls out of the processor's cache
 
 # A record leaves out what is empty; a list of none is a list all the same.
 _LISTS = {"purposes": "coalesce(purposes, []) AS purposes"}
-_NAMES = ", ".join(name for name, _ in COLUMNS)
 _COLUMNS = ", ".join(_LISTS.get(name, name) for name, _ in COLUMNS)
 
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _encoder = msgspec.json.Encoder()
 
 
@@ -79,10 +81,11 @@ def ingest(data: Path, clock: Clock, progress: Progress) -> Counter[str]:
     with connect() as database:
         days = _waiting(database, data, now_ms)
         waiting = sum(source.waiting for sources in days.values() for source in sources)
-        for day, sources in days.items():
-            if sources:
-                _prepare(database, events_of(data, day))
-            for batch in _ahead(_batches(data, day, sources)):
+        for name, sources in days.items():
+            if not sources:
+                continue
+            day = _Day(data, name, _prepare(database, events_of(data, name)))
+            for batch in _ahead(_batches(day, sources)):
                 total += batch.commit(database, now_ms).outcomes
                 done += batch.size
                 progress("reading the logs", done, max(done, waiting))
@@ -104,13 +107,14 @@ class _Source:
 
         A last frame without its newline may still be being written, unless the segment has ended.
         """
+        size = min(_CHUNK_BYTES, BATCH_BYTES)
         with self._path.open("rb") as file:
             file.seek(self.start)
-            data = file.read(BATCH_BYTES)
-        at_end = len(data) < BATCH_BYTES
+            data = file.read(size)
+        at_end = len(data) < size
         if not data.endswith(b"\n") and not (at_end and self._has_ended):
             unfinished = max(data.rfind(b"\x1e"), data.rfind(b"\n") + 1)
-            # No frame is as long as a batch: one that seems to be is damage, and read as such.
+            # No frame is as long as a chunk: one that seems to be is damage, and read as such.
             data = data[:unfinished] if unfinished or at_end else data
         return data, at_end
 
@@ -132,13 +136,25 @@ def _waiting(database: duckdb.DuckDBPyConnection, data: Path, now_ms: int) -> di
     return days
 
 
-def _batches(data: Path, day: str, sources: Iterable[_Source]) -> Iterator["_Batch"]:
+def _prepare(database: duckdb.DuckDBPyConnection, directory: Path) -> set[str]:
+    """Remove what a killed run left aside of a day; give back the ids that the day holds."""
+    private_directory(directory)
+    for aside in directory.glob(".*"):
+        aside.unlink()
+    files = [str(path) for path in batch_files(directory)]
+    if not files:
+        return set()
+    found = database.execute("SELECT id FROM read_parquet($files)", {"files": files})
+    return {id_ for rows in iter(lambda: found.fetchmany(_AT_A_TIME), []) for (id_,) in rows}
+
+
+def _batches(day: "_Day", sources: Iterable[_Source]) -> Iterator["_Batch"]:
     """Fill batches with a day's sources."""
-    earlier = batch_files(events_of(data, day))
+    earlier = batch_files(day.directory)
     numbers = count(int(earlier[-1].stem) + 1 if earlier else 1)
     queue = deque(sources)
     while queue:
-        batch = _Batch(data, day, next(numbers))
+        batch = _Batch(day, f"{next(numbers):06}")
         while queue and batch.size < BATCH_BYTES:
             chunk, at_end = queue[0].read()
             if chunk:
@@ -158,20 +174,14 @@ def _ahead(batches: Iterator["_Batch"]) -> Iterator["_Batch"]:
             yield batch
 
 
-def _prepare(database: duckdb.DuckDBPyConnection, directory: Path) -> None:
-    """Remove what a killed run left aside, and remember the ids that the day holds."""
-    private_directory(directory)
-    for aside in directory.glob(".*"):
-        aside.unlink()
-    database.execute("CREATE OR REPLACE TEMP TABLE seen (id VARCHAR)")
-    if files := [str(path) for path in batch_files(directory)]:
-        database.execute("INSERT INTO seen SELECT id FROM read_parquet($files)", {"files": files})
-
-
 class _Day:
-    """What is good of one UTC day."""
+    """One UTC day: which records are good, and which of them are new."""
 
-    def __init__(self, day: str) -> None:
+    def __init__(self, data: Path, day: str, ids: set[str]) -> None:
+        self.directory = events_of(data, day)
+        self.quarantine = data / QUARANTINE / f"day={day}"
+        self.is_late = is_sealed(data, day)
+        self._ids = ids
         start_ms, end_ms = Window("day", date.fromisoformat(day)).span_ms
         good = msgspec.defstruct(
             "Good",
@@ -185,26 +195,39 @@ class _Day:
             kw_only=True,
             gc=False,  # texts and numbers make no circles, and looking for them doubles the time
         )
-        self._decoder = msgspec.json.Decoder(list[tuple[good]])  # type: ignore[valid-type]
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(good)
 
     def records(self, payloads: list[bytes]) -> list[Record] | None:
-        """The records of payloads; None where one of them is not good."""
-        # Neither may stand inside a record, a newline not even in a text: so none reaches into the next.
-        joined = b"[[" + b"],\n[".join(payloads) + b"]]"
+        """The records of payloads; None where one of them is not good, or begins with a space."""
+        joined = b"\n" + b"\n".join(payloads)
         try:
-            rows = self._decoder.decode(joined)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            records: list[Record] = self._decoder.decode_lines(joined)
+        except _UNREADABLE:
             return None
-        is_good = len(rows) == len(payloads) and max(map(len, payloads)) <= MAX_RECORD_BYTES
-        return list(chain.from_iterable(rows)) if is_good else None
+        # No newline is part of a text, and no record holds another: so where every line opens a record and
+        # there are as many records as lines, none reaches into the next line and none holds two.
+        is_good = len(records) == len(payloads) == joined.count(b"\n{")
+        return records if is_good and max(map(len, payloads)) <= MAX_RECORD_BYTES else None
 
-    def fault(self, payload: bytes) -> str:
-        """Why a payload is not good."""
+    def record(self, payload: bytes) -> Record | str:
+        """The record of a payload, or why it is not good."""
+        try:
+            if len(payload) <= MAX_RECORD_BYTES:
+                good: Record = self._decoder.decode(payload)
+                return good
+        except _UNREADABLE:
+            pass
         try:
             record = decode(payload)
         except RecordError as error:
             return error.reason
         return "wrong_day" if _fits(record, payload) else "malformed"
+
+    def new(self, records: list[Record]) -> list[Record]:
+        """The first records of the ids that the day did not hold; now it does. In any order."""
+        firsts = {record.id: record for record in reversed(records) if record.id not in self._ids}
+        self._ids.update(firsts)
+        return list(firsts.values())
 
 
 def _between(first: int, last: int) -> Any:
@@ -217,100 +240,87 @@ _INT64 = _between(-(2**63), 2**63 - 1)
 class _Batch:
     """Frames of one day on their way into one file."""
 
-    def __init__(self, data: Path, day: str, number: int) -> None:
+    def __init__(self, day: _Day, name: str) -> None:
         self.size = 0  # bytes consumed
-        self._day = _Day(day)
-        self._directory = events_of(data, day)
-        self._name = f"{number:06}"
-        self._lines = self._directory / f".{self._name}.jsonl"
-        self._quarantine = data / QUARANTINE / f"day={day}" / f"{self._name}.jsonl"
-        self._is_late = is_sealed(data, day)
-        self._good = 0
+        self._day = day
+        self._name = name
+        self._lines = day.directory / f".{name}.jsonl"
+        self._good = self._rows = 0
         self._bad: list[bytes] = []
         self._stretches: list[Stretch] = []
-        write_private(self._lines, [])
 
     def take(self, source: _Source, chunk: bytes) -> None:
         """Sort the frames of a source's next bytes, and move the source past them."""
         outcomes: Counter[str] = Counter()
-        with self._lines.open("ab") as lines:
-            for start, piece in _pieces(chunk):
-                records = self._sort(piece, source.name, source.start + start, outcomes)
-                # Encoded anew: what the contract accepted is what is stored, whatever else a payload said.
-                lines.write(_encoder.encode_lines(records))
+        append_private(self._lines, self._new_lines(source, chunk, outcomes))
         end = source.start + len(chunk)
         digest = hashlib.sha256(chunk).hexdigest()
-        self._stretches.append(Stretch(source.name, source.start, end, digest, dict(outcomes)))
+        self._stretches.append(Stretch(source.name, source.start, end, digest, dict(+outcomes)))
         self._good += outcomes[GOOD]
         source.start = end
         self.size += len(chunk)
 
+    def _new_lines(self, source: _Source, chunk: bytes, outcomes: Counter[str]) -> Iterator[bytes]:
+        """The new records, encoded anew: what the contract accepted, whatever else a payload said."""
+        for offset, piece in _pieces(chunk):
+            records = self._sort(piece, source.name, source.start + offset, outcomes)
+            outcomes[GOOD] += len(records)
+            new = self._day.new(records)
+            self._rows += len(new)
+            yield _encoder.encode_lines(new)
+
     def _sort(self, piece: bytes, segment: str, offset: int, outcomes: Counter[str]) -> list[Record]:
         """The good records of a piece; its other frames go to quarantine, or are late."""
-        if self._is_late:
+        if self._day.is_late:
             outcomes[LATE] += sum(1 for _ in frames(piece))
             return []
         whole = payloads(piece)
         records = self._day.records(whole) if whole else None
-        if records is None:
-            records = list(self._sort_each(piece, segment, offset, outcomes))
-        if records:
-            outcomes[GOOD] += len(records)
-        return records
+        return list(self._sort_each(piece, segment, offset, outcomes)) if records is None else records
 
     def _sort_each(self, piece: bytes, segment: str, offset: int, outcomes: Counter[str]) -> Iterator[Record]:
         for frame in frames(piece):
-            reason = frame.reason
-            if frame.payload is not None:
-                if good := self._day.records([frame.payload]):
-                    yield from good
-                    continue
-                reason = self._day.fault(frame.payload)
-            outcomes[reason] += 1
-            place = {"segment": segment, "offset": offset + frame.start, "reason": reason}
+            found = frame.reason if frame.payload is None else self._day.record(frame.payload)
+            if isinstance(found, Record):
+                yield found
+                continue
+            outcomes[found] += 1
+            place = {"segment": segment, "offset": offset + frame.start, "reason": found}
             raw = b64encode(piece[frame.start : frame.end]).decode()
             self._bad.append(_encoder.encode(place | {"bytes": raw}) + b"\n")
 
     def commit(self, database: duckdb.DuckDBPyConnection, now_ms: int) -> Manifest:
         """Write quarantine, then rows and manifest aside; the rename to their name commits both."""
         self._write_quarantine()
-        rows = self._find_new_rows(database)
-        manifest = Manifest(now_ms, self._stretches, rows, self._good - rows)
-        aside = self._directory / f".{self._name}.tmp"
+        manifest = Manifest(now_ms, self._stretches, self._rows, self._good - self._rows)
+        aside = self._day.directory / f".{self._name}.tmp"
         write_private(aside, [])  # DuckDB keeps the mode of a file that exists
+        # Without hive_partitioning=False the directory's name becomes a column.
+        lines = database.read_json(
+            str(self._lines), columns=dict(COLUMNS), format="newline_delimited", hive_partitioning=False
+        )
+        lines.create_view("lines", replace=True)
         database.execute(
-            f"COPY (SELECT {_NAMES} FROM batch SEMI JOIN new_lines USING (line) ORDER BY ts_ms, id) TO $path"  # noqa: S608
+            f"COPY (SELECT {_COLUMNS} FROM lines ORDER BY ts_ms, id) TO $path"  # noqa: S608
             " (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false, KV_METADATA {manifest: $manifest})",
             {"path": str(aside), "manifest": _encoder.encode(manifest).decode()},
         )
         sync(aside)
-        aside.rename(self._directory / f"{self._name}.parquet")
-        sync(self._directory)
-        database.execute("INSERT INTO seen SELECT id FROM new_lines")
-        return manifest
-
-    def _find_new_rows(self, database: duckdb.DuckDBPyConnection) -> int:
-        # Without hive_partitioning=False the directory's name becomes a column.
-        records = database.read_json(
-            str(self._lines), columns=dict(COLUMNS), format="newline_delimited", hive_partitioning=False
-        )
-        records.create_view("written", replace=True)
-        database.execute(f"CREATE OR REPLACE TEMP TABLE records AS SELECT {_COLUMNS} FROM written")  # noqa: S608
-        database.execute("CREATE OR REPLACE TEMP VIEW batch AS SELECT rowid AS line, * FROM records")
-        database.execute(f"CREATE OR REPLACE TEMP TABLE new_lines AS {sql.text('ingest.new_lines')}")
         self._lines.unlink()
-        counted = database.execute("SELECT count(*) FROM new_lines").fetchall()
-        return int(counted[0][0])
+        aside.rename(self._day.directory / f"{self._name}.parquet")
+        sync(self._day.directory)
+        return manifest
 
     def _write_quarantine(self) -> None:
         # A killed run may have left another file of this name: it is written anew, or goes.
+        path = self._day.quarantine / f"{self._name}.jsonl"
         if self._bad:
-            private_directory(self._quarantine.parent)
-            write_private(self._quarantine, self._bad)
-            sync(self._quarantine)
-            sync(self._quarantine.parent)
+            private_directory(path.parent)
+            write_private(path, self._bad)
+            sync(path)
+            sync(path.parent)
         else:
-            self._quarantine.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
 def _fits(record: Record, payload: bytes) -> bool:
