@@ -28,7 +28,8 @@ _PAGES = 900
 
 # Without asking, by the minute and the day's pseudonym; and after consent, precise.
 _EXEMPT = (
-    b'"purposes":["necessary","statistics"],"visitor":"%b","device":"%b","browser":"%b","os":"%b","country":"%b"'
+    b'"purposes":["necessary","statistics"],"visitor":"%b",'
+    b'"device":"%b","browser":"%b","os":"%b","country":"%b"'
 )
 _CONSENTED = (
     b'"purposes":["advertising","necessary","statistics"],"consent":"v1","visitor":"%b","cohort":"2026-W47",'
