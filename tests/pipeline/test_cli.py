@@ -222,7 +222,7 @@ def test_report_gives_every_number_its_interval(published: Path) -> None:
     rows = json.loads(done.stdout)
     assert [row["statistic"] for row in rows] == [
         *("visitors", "pageviews", "visits", "bounce_rate", "views_per_visit"),
-        *("duration_median", "duration_over_minute"),
+        *("consent_rate", "duration_median", "duration_over_minute"),
     ]
     for row in rows:
         assert list(row) == ["statistic", "key", "start", "end", "value", "lower", "upper", "sigma"]
