@@ -30,15 +30,20 @@ class Disk(ctypes.Structure):
     environment: dict[str, str]
 
 
-@pytest.fixture(scope="session")
-def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """faulty_disk.c, compiled; skips where there is no compiler."""
+def compiled(name: str, directory: Path) -> Path:
+    """A C file of this directory as a library to preload; skips where there is no compiler."""
     if shutil.which("cc") is None and os.environ.get("CI") != "true":
         pytest.skip("a disk that fails on demand needs a C compiler: apt-get install gcc libc6-dev")
-    built = tmp_path_factory.mktemp("shim") / "faulty_disk.so"
-    source = Path(__file__).with_name("faulty_disk.c")
+    built = directory / f"{name}.so"
+    source = Path(__file__).with_name(f"{name}.c")
     subprocess.run(["cc", "-Wall", "-O1", "-shared", "-fPIC", "-o", built, source, "-ldl"], check=True)
     return built
+
+
+@pytest.fixture(scope="session")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """faulty_disk.c, compiled."""
+    return compiled("faulty_disk", tmp_path_factory.mktemp("shim"))
 
 
 @pytest.fixture
