@@ -72,7 +72,8 @@ def write_head(published: Path, head: Head) -> None:
 def write(file: Path, content: bytes) -> None:
     """Put a file in its place whole: a reader sees it complete or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    # Always the same name: what a killed run left there is written anew, and renamed, by the next one.
+    aside = file.with_name(f".{file.name}.tmp")
     with aside.open("wb") as stream:
         stream.write(content)
         stream.flush()
