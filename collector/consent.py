@@ -152,12 +152,14 @@ class Decider:
         if cookie is not None and len(cookie) > MAX_COOKIE_BYTES:
             cookie = None
         day = ts_ms // DAY_MS
-        if day != self._day or len(self._known) >= self._limit:
+        if day != self._day:
             self._known = {}
             self._day = day
         key = (cookie, gpc, dnt)
         decision = self._known.get(key)
         if decision is None:
+            if len(self._known) >= self._limit:
+                self._known = {}
             decision = self._known[key] = decide(self._policy, ts_ms, cookie, gpc=gpc, dnt=dnt)
         return decision
 
