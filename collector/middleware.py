@@ -32,6 +32,7 @@ Message = MutableMapping[str, Any]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SCOPE_KEY = "impersonal"
+_DEFAULT = Reason.DEFAULT  # Python 3.11 takes microseconds to find a member of an enum
 
 
 def now_ms() -> int:
@@ -105,7 +106,7 @@ class Collector:
             await self.app(scope, receive, send)
             return
 
-        await self.app(scope, receive, _Watch(scope, root_path, send, self._started).send)
+        await self.app(scope, receive, _Watch(self._started, scope, root_path, send).send)
 
     def warm(self) -> None:
         """Build the resolvers now: for a preloading server, before it forks. Lifespan does it otherwise."""
@@ -135,7 +136,7 @@ class Collector:
             if decision.fields:
                 if b"referer" not in head or not observer.is_shown_again(scope, head, decision, ts_ms):
                     writer.put(observer.page_view(scope, root_path, head, decision, ts_ms))
-            elif decision.reason is Reason.DEFAULT:
+            elif decision.reason is _DEFAULT:
                 writer.glance(head.get(b"user-agent", b"")[:MAX_AGENT_BYTES])
         except Exception as error:  # the host's response must not know
             writer.failed(error)
@@ -178,10 +179,10 @@ class _Watch(msgspec.Struct):
     remembers methods at the places that call them, and pays for each new function.
     """
 
+    started: Callable[[Scope, str, Send, Message], Awaitable[None]]
     scope: Scope
     root_path: str
     pass_on: Send
-    started: Callable[[Scope, str, Send, Message], Awaitable[None]]
 
     def send(self, message: Message) -> Awaitable[None]:
         """Pass a message on as it is; with the first of a response, see whether it is a page view."""

@@ -39,14 +39,14 @@ class Observer:
     def decide(self, head: Headers, ts_ms: int) -> Decision:
         """Which purposes hold for a request, given its `picked` headers."""
         gpc, dnt = head.get(b"sec-gpc"), head.get(b"dnt")
-        cookie = _cookie(_CONSENT, head.get(b"cookie"))
+        cookie = _cookie(_CONSENT, head[b"cookie"]) if b"cookie" in head else None
         if gpc is None and dnt is None:
             return self._decide(ts_ms, cookie, False, False)
         return self._decide(ts_ms, cookie, *consent.signals(gpc, dnt))
 
     def visitor_id(self, head: Headers, ts_ms: int) -> VisitorId | None:
         """The id a request's cookie holds."""
-        return read_id(_cookie(_ID, head.get(b"cookie")), date_of(ts_ms))
+        return read_id(_cookie(_ID, head.get(b"cookie", b"")), date_of(ts_ms))
 
     def address(self, scope: Scope, head: Headers) -> str | None:
         """The client's address; None where it is unknown."""
@@ -61,7 +61,7 @@ class Observer:
             kind="view",
             ts_ms=ts_ms,
             decision=decision,
-            id_cookie=_cookie(_ID, head.get(b"cookie")),
+            id_cookie=_cookie(_ID, head.get(b"cookie", b"")),
             client=scope.get("client"),
             forwarded=head.get(self._forwarding, b"")[-MAX_FORWARDED_BYTES:] if self._forwarding else b"",
             agent=head.get(b"user-agent", b"")[:MAX_AGENT_BYTES],
@@ -96,7 +96,7 @@ class Observer:
             kind=kind,
             ts_ms=self.clock(),
             decision=decision,
-            id_cookie=_cookie(_ID, head.get(b"cookie")),
+            id_cookie=_cookie(_ID, head.get(b"cookie", b"")),
             client=scope.get("client"),
             forwarded=head.get(self._trusted.header, b"")[-MAX_FORWARDED_BYTES:],
             agent=head.get(b"user-agent", b"")[:MAX_AGENT_BYTES],
@@ -108,10 +108,8 @@ class Observer:
         )
 
 
-def _cookie(name: bytes, header: bytes | None) -> bytes | None:
+def _cookie(name: bytes, header: bytes) -> bytes | None:
     """The first cookie of a name, given with its equals sign; None for none or a longer one than we set."""
-    if header is None:
-        return None
     before, found, rest = header.partition(name)
     if not found:
         return None
