@@ -20,6 +20,7 @@ from collector.observer import Observer
 from collector.policy import Policy
 from collector.policy_file import load
 from collector.privacy import Routes
+from collector.quota import QUOTA_BYTES
 from collector.record import Clock
 from collector.sinks import LocalFiles, Sink
 from collector.writer import Writer
@@ -60,6 +61,7 @@ class Collector:
         mmdb: str | Path | None = None,
         sink: Sink | None = None,
         clock: Clock = now_ms,
+        quota: int = QUOTA_BYTES,
     ) -> None:
         """Mount the collector.
 
@@ -71,6 +73,7 @@ class Collector:
                 mmdb: a GeoLite2, GeoIP2 or DB-IP database; without one, the embedded country table
                 sink: where records go instead of data/logs, for example MemorySink in a test
                 clock: UTC milliseconds
+                quota: bytes of log under `data`; beyond it page views are dropped, consents still stored
         Raises  PolicyError, ConfigurationError
         """
         if not path.startswith("/") or path.endswith("/"):
@@ -88,6 +91,7 @@ class Collector:
             (lambda _: sink) if sink is not None else partial(LocalFiles, directory),
             clock,
             directory if sink is None else None,
+            quota_bytes=quota,
         )
         self._routes = Routes(self._observer, self.writer)
 
@@ -159,6 +163,8 @@ class Collector:
             return message
 
         async def flush_then_send(message: Message) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                self.writer.is_told_to_stop = True  # by a server that goes on with the lifespan
             if message["type"] == "lifespan.shutdown.complete":
                 await self._guarded(self.writer.stopped)
             await send(message)

@@ -70,6 +70,7 @@ class Observation(msgspec.Struct, kw_only=True, gc=False):
     scroll: int | None = None
     act: str | None = None
     via: str | None = None
+    first: bool | None = None
 
     @property
     def is_long(self) -> bool:
@@ -282,7 +283,7 @@ class Assembler:
         if service is not None:
             values["service"] = service.name
         self._read_fields(seen, service, values)
-        for key in ("act", "via"):
+        for key in ("act", "via", "first"):
             if (value := getattr(seen, key)) is not None:
                 values[key] = value
         values["id"] = self._id(seen, values.get("visitor", ""))

@@ -164,6 +164,8 @@ class Budget:
     """Statistic → share of the day's ρ; a statistic left out is not published. Empty: the default set."""
     pages: tuple[str, ...] = ()
     """Pages that are public knowledge: published without a threshold, zeros included."""
+    campaigns: tuple[str, ...] = ()
+    """Values of utm_campaign that are public knowledge, as the site's own letters and banners carry them."""
 
 
 @dataclass(frozen=True)

@@ -328,7 +328,7 @@ def _service(reader: _Reader, table: Mapping[str, Any], path: Path) -> Service:
 
 def _budget(reader: _Reader, table: Mapping[str, Any]) -> Budget:
     path: Path = ("budget",)
-    reader.only(table, path, ("tier", "pages", "shares"))
+    reader.only(table, path, ("tier", "pages", "campaigns", "shares"))
     shares = reader.table(table, path, "shares", "make it a table [budget.shares]")
     numbers: dict[str, float] = {}
     for name, share in shares.items():
@@ -344,4 +344,5 @@ def _budget(reader: _Reader, table: Mapping[str, Any]) -> Budget:
         reader.choice(table, path, "tier", TIERS, "auto"),
         numbers,
         reader.strings(table, path, "pages", lambda page: page.startswith("/"), 'list paths like "/about"'),
+        reader.strings(table, path, "campaigns", bool, 'list values of utm_campaign like "autumn"'),
     )

@@ -185,6 +185,7 @@ class Routes:
         record = self._observer.reported(request.scope, head, after, "consent", page)
         record.id_cookie = visitor.cookie().encode() if visitor else None
         record.act, record.via = _act(form, choice), via
+        record.first = True if before.choice is None and held is None else None
         if not await self._writer.durable(record):
             return _refusal(503, "your choice could not be stored and nothing has changed: please try again")
         if page and after.fields and not before.fields:

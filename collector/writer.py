@@ -22,6 +22,7 @@ import anyio.to_thread
 
 from collector.consent import Reason
 from collector.observation import Assembler, Dropped, Observation
+from collector.quota import QUOTA_BYTES, Quota
 from collector.record import Clock
 from collector.sinks import Sink
 from collector.status import StatusFile
@@ -56,17 +57,20 @@ class Writer:
         clock: Clock,
         data: Path | None = None,
         limit: int = QUEUE_LIMIT,
+        quota_bytes: int = QUOTA_BYTES,
     ) -> None:
         """Prepare to write.
 
         Takes  assembler, sink: makers, called once per process; the sink's gets the worker's name.
-               data: where the counters are persisted, None to keep them in memory
+               data: where the counters are persisted and logs are measured, None to keep all in memory
+               quota_bytes: of log under `data`, from which on page views are dropped
         """
         self._make_assembler = assembler
         self._make_sink = sink
         self._clock = clock
         self._data = data
         self._limit = limit
+        self._quota_bytes = quota_bytes
         self._begin()
         # The interpreter keeps these for ever, the writer only as long as its site.
         hold, go_on, forked, stop = (
@@ -98,6 +102,10 @@ class Writer:
         self._warm = threading.Event()
         self._stopping = False
         self._status = StatusFile(self._data, self.worker, self._clock) if self._data else None
+        self._quota = Quota(self._data, self._quota_bytes) if self._data else None
+        self._is_stuck = False  # the last turn failed: the next one waits its time
+        self.is_told_to_stop = False
+        """Whether the server says when it ends: then views may wait for the next turn."""
 
     # ---- event loop -----------------------------------------------------------------------------------
 
@@ -108,6 +116,8 @@ class Writer:
             self._refused["queue_full"] += 1
         else:
             self._queue.append(seen)
+            if not (self.is_told_to_stop or self._is_stuck):
+                self._wake.set()
         if self._thread is None:
             self.start()
 
@@ -206,6 +216,7 @@ class Writer:
                 self._sink = sink = self._sink or self._make_sink(self.worker)
                 self._attempt(assembler.warm)
                 self._attempt(self._persist)
+                self._attempt(self._measure)
             self._warm.set()
             self._work(assembler, sink)
             with self._working:
@@ -231,7 +242,9 @@ class Writer:
                 if now_s - persisted_s >= PERSIST_S:
                     persisted_s = now_s
                     self._attempt(self._persist)
+                    self._attempt(self._measure)
                     self._attempt(lambda: assembler.maintain(self._clock()))
+            self._is_stuck = not stored
             backlog = len(self._queue) >= BATCH
             pause_s = (BACKLOG_S if backlog else TICK_S) if stored else RETRY_S
 
@@ -269,6 +282,8 @@ class Writer:
                 self._taken = self._queue.popleft()
                 self._popped += 1
             try:
+                if self._quota and self._quota.is_reached:
+                    raise Dropped("quota")
                 self._pending.append(assembler.frame(self._taken))
             except OSError:  # the keys cannot be read: it waits, as for the log
                 raise
@@ -298,6 +313,8 @@ class Writer:
         if not 0 < written <= len(frames):
             raise OSError(errno.EIO, f"the sink says that it wrote {written} of {len(frames)} frames")
         self._written += written
+        if self._quota:
+            self._quota.add(sum(map(len, frames[:written])))
         return written
 
     def _write_urgent(self, assembler: Assembler, sink: Sink) -> None:
@@ -342,6 +359,10 @@ class Writer:
     def _persist(self) -> None:
         if self._status is not None:
             self._status.keep(self.counters())
+
+    def _measure(self) -> None:
+        if self._quota is not None:
+            self._quota.measure()
 
     # ---- fork ----------------------------------------------------------------------------------------
 

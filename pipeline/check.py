@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from collector.errors import PolicyError
 from collector.policy import Policy
-from pipeline.release import PURPOSE, Mechanism, mechanism
+from pipeline.release import PURPOSE
+from pipeline.spec import Mechanism, mechanism
 from pipeline.statistics import STATISTICS, Statistic, enabled, nano_rho
 from pipeline.windows import LENGTHS, TIERS, Tier
 

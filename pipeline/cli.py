@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from collector.errors import PolicyError
 from pipeline.boundary import FAILED, in_a_line, interruptible, is_expected
 
-EXTRA = ("click", "rich", "duckdb", "pandas", "numpy", "opendp")
+EXTRA = ("click", "rich", "duckdb", "pandas", "numpy", "opendp", "prometheus_client")
 """Packages that a site which only mounts the middleware does not install."""
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,6 +17,9 @@ from collector.policy_file import load
 from pipeline import terminal
 from pipeline.boundary import FAILED, in_a_line, interruptible, is_expected
 from pipeline.demo.command import demo
+
+if TYPE_CHECKING:
+    from pipeline.status import Status
 
 POLICY = "policy.toml"
 _UNITS_S = {"s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60}
@@ -164,6 +168,29 @@ def run(every: int | None, data: Path) -> int:
     return 0
 
 
+@impersonal.command()
+@click.argument("release")
+@click.option("--why", required=True, help="What was wrong; published with the correction.")
+@data_option
+def correct(release: str, why: str, data: Path) -> None:
+    """Publish a release once more, from the records as they are now.
+
+    A number that was published stays published, so a correction is a second look at the same days: they pay
+    for it with what they have left of their budget, and it is less exact. Both files stay; answers are given
+    from the newest. RELEASE is a name as `impersonal status --format json` lists it.
+
+    \b
+    impersonal correct visitors/day/2026-11-24 --why "bots of one network were counted"
+    """
+    from pipeline.release import correct as correct_release  # noqa: PLC0415
+    from pipeline.store import exclusive  # noqa: PLC0415
+
+    loaded = load(data / POLICY)
+    with interruptible(), exclusive(data):
+        outcome = correct_release(data, loaded, _now_ms, release, why)
+    click.echo(f"Published {outcome.release_id}; what was published before stays beside it")
+
+
 @impersonal.command("import")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=_LOG)
 @click.option(
@@ -232,15 +259,24 @@ def _seconds(text: str | None) -> int | None:
 @click.option(
     "--by",
     metavar="WHAT",
-    help="page, entry page, country, browser, device, visitor, visit, …; the totals unless given.",
+    help="page, entry page, country, browser, device, visitor, bounce rate, …; the totals unless given.",
 )
 @click.option("--from", "start", type=_DAY, help="First UTC day.  [default: 27 days before the last]")
 @click.option("--to", "end", type=_DAY, help="Last UTC day.  [default: yesterday]")
 @click.option("--each", is_flag=True, help="Every released window by itself instead of their sum.")
+@click.option("--consistent", is_flag=True, help="For display: nothing below zero, lists add up to totals.")
+@click.option("--against", type=_DAY, help="Compare with as many days from this UTC day on.")
 @format_option("table", "json", "csv")
 @data_option
 def report(
-    by: str | None, start: datetime | None, end: datetime | None, each: bool, form: str, data: Path
+    by: str | None,
+    start: datetime | None,
+    end: datetime | None,
+    each: bool,
+    consistent: bool,
+    against: datetime | None,
+    form: str,
+    data: Path,
 ) -> None:
     """Print published statistics over a range of days, each number with its 95 % interval.
 
@@ -248,8 +284,9 @@ def report(
 
     \b
     impersonal report --from 2026-11-16 --to 2026-11-22
+    impersonal report --from 2026-11-16 --to 2026-11-22 --against 2026-11-09
     impersonal report --by page --from 2026-11-16 --to 2026-11-22 --format csv
-    impersonal report --by countries --each --format json
+    impersonal report --by countries --consistent --format json
     """
     from pipeline import report as published  # noqa: PLC0415
 
@@ -257,34 +294,64 @@ def report(
     first = start.date() if start else last - timedelta(27)
     if first > last:
         raise click.BadParameter(f"{first} is after {last}: swap them", param_hint="--from")
-    rows, notes = published.rows(data / "published", by, first, last, each)
-    click.echo(terminal.REPORTS[form](rows))
+    if against and (each or consistent):
+        raise click.UsageError("--against compares sums of raw numbers: leave out --each and --consistent")
+    rows, notes = published.rows(
+        data / "published",
+        by,
+        first,
+        last,
+        each=each,
+        consistent=consistent,
+        against=against.date() if against else None,
+    )
+    click.echo((terminal.COMPARISONS if against else terminal.REPORTS)[form](rows))
     for note in notes:
         click.echo(note, err=True)
 
 
 @impersonal.command()
-@format_option("table", "json")
+@format_option("table", "json", "prometheus")
+@click.option(
+    "--to",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Replace this file, for its owner only, instead of printing: for a monitor that reads files.",
+)
 @data_option
-def status(form: str, data: Path) -> int:
+def status(form: str, to: Path | None, data: Path) -> int:
     """Say what became of every event: the operator's private view, exact and never to be published.
 
-    Exit status 1 where something was lost.
+    What workers counted is kept for 28 days after they ended. Exit status 1 where something was lost.
 
     \b
     impersonal status
     impersonal status --format json
+    impersonal status --format prometheus --to /var/lib/monitor/impersonal.prom
     """
     from pipeline import status as operator  # noqa: PLC0415
+    from pipeline.store import replace_private  # noqa: PLC0415
 
     if not data.is_dir():
         raise ConfigurationError(f"{data} does not exist: name the site's data directory with --data")
     found = operator.read_status(data)
-    if form == "json":
-        click.echo(terminal.as_json(operator.as_json(found)))
+    text = _status_text(found, form)
+    if to:
+        replace_private(to, f"{text}\n")
     else:
-        click.echo("\n".join(operator.in_words(found)))
+        click.echo(text)
     return FAILED if found.lost else 0
+
+
+def _status_text(found: "Status", form: str) -> str:
+    from pipeline import status as operator  # noqa: PLC0415
+
+    if form == "prometheus":
+        from pipeline.metrics import as_prometheus  # noqa: PLC0415
+
+        return as_prometheus(found).removesuffix("\n")
+    return (
+        terminal.as_json(operator.as_json(found)) if form == "json" else "\n".join(operator.in_words(found))
+    )
 
 
 impersonal.add_command(demo)

@@ -7,7 +7,8 @@ ImpersonalError (of the collector)
  ├─ StoreError           a file of the private store cannot be read
  └─ QueryError           published statistics cannot answer what was asked
      ├─ UnknownStatistic
-     └─ NothingPublished
+     ├─ NothingPublished
+     └─ NotComparable
 """
 
 from collector.errors import ImpersonalError
@@ -39,3 +40,7 @@ class UnknownStatistic(QueryError):  # noqa: N818
 
 class NothingPublished(QueryError):  # noqa: N818
     """No released window lies inside the range asked."""
+
+
+class NotComparable(QueryError):  # noqa: N818
+    """Two periods do not say the same: they overlap, or different days of them are released."""

@@ -13,16 +13,27 @@ import hashlib
 from base64 import b64encode
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import Path
+from typing import Annotated, Any
 
 import duckdb
 import msgspec
 
 from collector.errors import RecordError
-from collector.record import COLUMNS, MAX_RECORD_BYTES, Clock, Frame, Record, decode, frames
-from pipeline import sql
+from collector.record import (
+    COLUMNS,
+    FIELDS,
+    MAX_RECORD_BYTES,
+    RECORD_VERSION,
+    Clock,
+    Record,
+    decode,
+    frames,
+    payloads,
+)
 from pipeline.engine import connect
 from pipeline.store import (
     GOOD,
@@ -32,6 +43,7 @@ from pipeline.store import (
     Progress,
     Segment,
     Stretch,
+    append_private,
     batch_files,
     consumed_bytes,
     events_of,
@@ -44,13 +56,16 @@ from pipeline.store import (
 )
 from pipeline.windows import Window
 
-BATCH_BYTES = 16 * 1024 * 1024  # of log: what a segment gives at a time, and when a batch is full
-_INT64 = range(-(2**63), 2**63)
+BATCH_BYTES = 64 * 1024 * 1024  # of log: when a batch is full
+_CHUNK_BYTES = 8 * 1024 * 1024  # of log, read at once: the next one fits into the same memory
+_AT_A_TIME = 100_000  # ids fetched
+_PIECE_BYTES = 32 * 1024  # of log, decoded at once: what more holds falls out of the processor's cache
 
 # A record leaves out what is empty; a list of none is a list all the same.
 _LISTS = {"purposes": "coalesce(purposes, []) AS purposes"}
 _COLUMNS = ", ".join(_LISTS.get(name, name) for name, _ in COLUMNS)
 
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _encoder = msgspec.json.Encoder()
 
 
@@ -66,8 +81,11 @@ def ingest(data: Path, clock: Clock, progress: Progress) -> Counter[str]:
     with connect() as database:
         days = _waiting(database, data, now_ms)
         waiting = sum(source.waiting for sources in days.values() for source in sources)
-        for day, sources in days.items():
-            for batch in _batches(database, data, day, sources):
+        for name, sources in days.items():
+            if not sources:
+                continue
+            day = _Day(data, name, _prepare(database, events_of(data, name)))
+            for batch in _ahead(_batches(day, sources)):
                 total += batch.commit(database, now_ms).outcomes
                 done += batch.size
                 progress("reading the logs", done, max(done, waiting))
@@ -89,13 +107,14 @@ class _Source:
 
         A last frame without its newline may still be being written, unless the segment has ended.
         """
+        size = min(_CHUNK_BYTES, BATCH_BYTES)
         with self._path.open("rb") as file:
             file.seek(self.start)
-            data = file.read(BATCH_BYTES)
-        at_end = len(data) < BATCH_BYTES
+            data = file.read(size)
+        at_end = len(data) < size
         if not data.endswith(b"\n") and not (at_end and self._has_ended):
             unfinished = max(data.rfind(b"\x1e"), data.rfind(b"\n") + 1)
-            # No frame is as long as a batch: one that seems to be is damage, and read as such.
+            # No frame is as long as a chunk: one that seems to be is damage, and read as such.
             data = data[:unfinished] if unfinished or at_end else data
         return data, at_end
 
@@ -117,15 +136,25 @@ def _waiting(database: duckdb.DuckDBPyConnection, data: Path, now_ms: int) -> di
     return days
 
 
-def _batches(
-    database: duckdb.DuckDBPyConnection, data: Path, day: str, sources: Iterable[_Source]
-) -> Iterator["_Batch"]:
-    """Fill batches with a day's sources; each is to be committed before the next is asked for."""
+def _prepare(database: duckdb.DuckDBPyConnection, directory: Path) -> set[str]:
+    """Remove what a killed run left aside of a day; give back the ids that the day holds."""
+    private_directory(directory)
+    for aside in directory.glob(".*"):
+        aside.unlink()
+    files = [str(path) for path in batch_files(directory)]
+    if not files:
+        return set()
+    found = database.execute("SELECT id FROM read_parquet($files)", {"files": files})
+    return {id_ for rows in iter(lambda: found.fetchmany(_AT_A_TIME), []) for (id_,) in rows}
+
+
+def _batches(day: "_Day", sources: Iterable[_Source]) -> Iterator["_Batch"]:
+    """Fill batches with a day's sources."""
+    earlier = batch_files(day.directory)
+    numbers = count(int(earlier[-1].stem) + 1 if earlier else 1)
     queue = deque(sources)
-    if queue:
-        _prepare(database, events_of(data, day))
     while queue:
-        batch = _Batch(data, day)
+        batch = _Batch(day, f"{next(numbers):06}")
         while queue and batch.size < BATCH_BYTES:
             chunk, at_end = queue[0].read()
             if chunk:
@@ -136,112 +165,174 @@ def _batches(
             yield batch
 
 
-def _prepare(database: duckdb.DuckDBPyConnection, directory: Path) -> None:
-    """Remove what a killed run left aside, and remember the ids that the day holds."""
-    private_directory(directory)
-    for aside in directory.glob(".*"):
-        aside.unlink()
-    database.execute("CREATE OR REPLACE TEMP TABLE seen (id VARCHAR)")
-    if files := [str(path) for path in batch_files(directory)]:
-        database.execute("INSERT INTO seen SELECT id FROM read_parquet($files)", {"files": files})
+def _ahead(batches: Iterator["_Batch"]) -> Iterator["_Batch"]:
+    """The same batches, each filled by a thread while the one before is committed."""
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(next, batches, None)
+        while batch := following.result():
+            following = thread.submit(next, batches, None)
+            yield batch
+
+
+class _Day:
+    """One UTC day: which records are good, and which of them are new."""
+
+    def __init__(self, data: Path, day: str, ids: set[str]) -> None:
+        self.directory = events_of(data, day)
+        self.quarantine = data / QUARANTINE / f"day={day}"
+        self.is_late = is_sealed(data, day)
+        self._ids = ids
+        start_ms, end_ms = Window("day", date.fromisoformat(day)).span_ms
+        good = msgspec.defstruct(
+            "Good",
+            [
+                ("v", _between(RECORD_VERSION, RECORD_VERSION)),
+                ("ts_ms", _between(start_ms, end_ms - 1)),
+                *((field.name, _INT64 | None, None) for field in FIELDS if field.type == "BIGINT"),
+            ],
+            bases=(Record,),
+            frozen=True,
+            kw_only=True,
+            gc=False,  # texts and numbers make no circles, and looking for them doubles the time
+        )
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(good)
+
+    def records(self, payloads: list[bytes]) -> list[Record] | None:
+        """The records of payloads; None where one of them is not good, or begins with a space."""
+        joined = b"\n" + b"\n".join(payloads)
+        try:
+            records: list[Record] = self._decoder.decode_lines(joined)
+        except _UNREADABLE:
+            return None
+        # No newline is part of a text, and no record holds another: so where every line opens a record and
+        # there are as many records as lines, none reaches into the next line and none holds two.
+        is_good = len(records) == len(payloads) == joined.count(b"\n{")
+        return records if is_good and max(map(len, payloads)) <= MAX_RECORD_BYTES else None
+
+    def record(self, payload: bytes) -> Record | str:
+        """The record of a payload, or why it is not good."""
+        try:
+            if len(payload) <= MAX_RECORD_BYTES:
+                good: Record = self._decoder.decode(payload)
+                return good
+        except _UNREADABLE:
+            pass
+        try:
+            record = decode(payload)
+        except RecordError as error:
+            return error.reason
+        return "wrong_day" if _fits(record, payload) else "malformed"
+
+    def new(self, records: list[Record]) -> list[Record]:
+        """The first records of the ids that the day did not hold; now it does. In any order."""
+        firsts = {record.id: record for record in reversed(records) if record.id not in self._ids}
+        self._ids.update(firsts)
+        return list(firsts.values())
+
+
+def _between(first: int, last: int) -> Any:
+    return Annotated[int, msgspec.Meta(ge=first, le=last)]
+
+
+_INT64 = _between(-(2**63), 2**63 - 1)
 
 
 class _Batch:
     """Frames of one day on their way into one file."""
 
-    def __init__(self, data: Path, day: str) -> None:
+    def __init__(self, day: _Day, name: str) -> None:
         self.size = 0  # bytes consumed
-        self._start_ms, self._end_ms = Window("day", date.fromisoformat(day)).span_ms
-        self._directory = events_of(data, day)
-        earlier = batch_files(self._directory)
-        self._name = f"{int(earlier[-1].stem) + 1 if earlier else 1:06}"
-        self._quarantine = data / QUARANTINE / f"day={day}" / f"{self._name}.jsonl"
-        self._is_late = is_sealed(data, day)
-        self._rows: list[bytes] = []
+        self._day = day
+        self._name = name
+        self._lines = day.directory / f".{name}.jsonl"
+        self._good = self._rows = 0
         self._bad: list[bytes] = []
         self._stretches: list[Stretch] = []
 
     def take(self, source: _Source, chunk: bytes) -> None:
         """Sort the frames of a source's next bytes, and move the source past them."""
         outcomes: Counter[str] = Counter()
-        for frame in frames(chunk):
-            outcome = LATE if self._is_late else self._add(frame)
-            outcomes[outcome] += 1
-            if outcome not in (GOOD, LATE):
-                raw = b64encode(chunk[frame.start : frame.end]).decode()
-                place = {"segment": source.name, "offset": source.start + frame.start}
-                self._bad.append(_encoder.encode(place | {"reason": outcome, "bytes": raw}) + b"\n")
+        append_private(self._lines, self._new_lines(source, chunk, outcomes))
         end = source.start + len(chunk)
         digest = hashlib.sha256(chunk).hexdigest()
-        self._stretches.append(Stretch(source.name, source.start, end, digest, dict(outcomes)))
+        self._stretches.append(Stretch(source.name, source.start, end, digest, dict(+outcomes)))
+        self._good += outcomes[GOOD]
         source.start = end
         self.size += len(chunk)
 
-    def _add(self, frame: Frame) -> str:
-        """Keep the record of a good frame; otherwise the reason for quarantine."""
-        if frame.payload is None:
-            return frame.reason
-        try:
-            record = decode(frame.payload)
-        except RecordError as error:
-            return error.reason
-        if not _fits(record, frame.payload):
-            return "malformed"
-        if not self._start_ms <= record.ts_ms < self._end_ms:
-            return "wrong_day"
-        # Encoded anew: what the contract accepted is what is stored, whatever else the payload said.
-        self._rows.append(b'{"line":%d,%b\n' % (len(self._rows), _encoder.encode(record)[1:]))
-        return GOOD
+    def _new_lines(self, source: _Source, chunk: bytes, outcomes: Counter[str]) -> Iterator[bytes]:
+        """The new records, encoded anew: what the contract accepted, whatever else a payload said."""
+        for offset, piece in _pieces(chunk):
+            records = self._sort(piece, source.name, source.start + offset, outcomes)
+            outcomes[GOOD] += len(records)
+            new = self._day.new(records)
+            self._rows += len(new)
+            yield _encoder.encode_lines(new)
+
+    def _sort(self, piece: bytes, segment: str, offset: int, outcomes: Counter[str]) -> list[Record]:
+        """The good records of a piece; its other frames go to quarantine, or are late."""
+        if self._day.is_late:
+            outcomes[LATE] += sum(1 for _ in frames(piece))
+            return []
+        whole = payloads(piece)
+        records = self._day.records(whole) if whole else None
+        return list(self._sort_each(piece, segment, offset, outcomes)) if records is None else records
+
+    def _sort_each(self, piece: bytes, segment: str, offset: int, outcomes: Counter[str]) -> Iterator[Record]:
+        for frame in frames(piece):
+            found = frame.reason if frame.payload is None else self._day.record(frame.payload)
+            if isinstance(found, Record):
+                yield found
+                continue
+            outcomes[found] += 1
+            place = {"segment": segment, "offset": offset + frame.start, "reason": found}
+            raw = b64encode(piece[frame.start : frame.end]).decode()
+            self._bad.append(_encoder.encode(place | {"bytes": raw}) + b"\n")
 
     def commit(self, database: duckdb.DuckDBPyConnection, now_ms: int) -> Manifest:
         """Write quarantine, then rows and manifest aside; the rename to their name commits both."""
         self._write_quarantine()
-        rows = self._find_new_rows(database)
-        good = len(self._rows)
-        manifest = Manifest(now_ms, self._stretches, rows, good - rows)
-        aside = self._directory / f".{self._name}.tmp"
+        manifest = Manifest(now_ms, self._stretches, self._rows, self._good - self._rows)
+        aside = self._day.directory / f".{self._name}.tmp"
         write_private(aside, [])  # DuckDB keeps the mode of a file that exists
+        # Without hive_partitioning=False the directory's name becomes a column.
+        lines = database.read_json(
+            str(self._lines), columns=dict(COLUMNS), format="newline_delimited", hive_partitioning=False
+        )
+        lines.create_view("lines", replace=True)
         database.execute(
-            "COPY new_rows TO $path"
+            f"COPY (SELECT {_COLUMNS} FROM lines ORDER BY ts_ms, id) TO $path"  # noqa: S608
             " (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false, KV_METADATA {manifest: $manifest})",
             {"path": str(aside), "manifest": _encoder.encode(manifest).decode()},
         )
         sync(aside)
-        aside.rename(self._directory / f"{self._name}.parquet")
-        sync(self._directory)
-        database.execute("INSERT INTO seen SELECT id FROM new_rows")
+        self._lines.unlink()
+        aside.rename(self._day.directory / f"{self._name}.parquet")
+        sync(self._day.directory)
         return manifest
-
-    def _find_new_rows(self, database: duckdb.DuckDBPyConnection) -> int:
-        lines = self._directory / f".{self._name}.jsonl"
-        write_private(lines, self._rows)
-        columns = {"line": "BIGINT", **dict(COLUMNS)}
-        # Without hive_partitioning=False the directory's name becomes a column.
-        batch = database.read_json(
-            str(lines), columns=columns, format="newline_delimited", hive_partitioning=False
-        )
-        batch.create_view("batch", replace=True)
-        database.execute(f"CREATE OR REPLACE TEMP TABLE new_lines AS {sql.text('ingest.new_lines')}")
-        database.execute(
-            f"CREATE OR REPLACE TEMP TABLE new_rows AS SELECT {_COLUMNS} FROM batch"  # noqa: S608
-            " SEMI JOIN new_lines USING (line) ORDER BY ts_ms, id"
-        )
-        lines.unlink()
-        counted = database.execute("SELECT count(*) FROM new_rows").fetchall()
-        return int(counted[0][0])
 
     def _write_quarantine(self) -> None:
         # A killed run may have left another file of this name: it is written anew, or goes.
+        path = self._day.quarantine / f"{self._name}.jsonl"
         if self._bad:
-            private_directory(self._quarantine.parent)
-            write_private(self._quarantine, self._bad)
-            sync(self._quarantine)
-            sync(self._quarantine.parent)
+            private_directory(path.parent)
+            write_private(path, self._bad)
+            sync(path)
+            sync(path.parent)
         else:
-            self._quarantine.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
 def _fits(record: Record, payload: bytes) -> bool:
     """Whether the private events can hold a record: JSON knows longer texts and larger integers."""
     numbers = (record.engaged_ms or 0, record.scroll or 0)
-    return len(payload) <= MAX_RECORD_BYTES and all(number in _INT64 for number in numbers)
+    return len(payload) <= MAX_RECORD_BYTES and all(-(2**63) <= number < 2**63 for number in numbers)
+
+
+def _pieces(chunk: bytes) -> Iterator[tuple[int, bytes]]:
+    """A chunk in pieces that each end where a frame begins; with their offsets."""
+    start = 0
+    while start < len(chunk):
+        end = chunk.find(b"\n\x1e", start + _PIECE_BYTES) + 1 or len(chunk)
+        yield start, chunk[start:end]
+        start = end

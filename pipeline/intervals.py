@@ -1,7 +1,13 @@
 """95 % intervals for published cells. They cover the noise, not what the bounds cut off beforehand."""
 
-from collections.abc import Callable
-from math import erfc, nan, sqrt
+from collections.abc import Callable, Sequence
+from math import erfc, inf, isnan, nan, sqrt
+from typing import Any
+
+import numpy as np
+
+Estimate = tuple[float, float, float, float]
+"""Value, lower, upper, σ; value and σ are NaN, and bounds as wide as can be, where noise is all there is."""
 
 Z = 1.959963984540054
 """The normal distribution's 97.5 % point."""
@@ -14,11 +20,11 @@ def plain(value: float, sigma: float) -> tuple[float, float]:
     return value - Z * sigma, value + Z * sigma
 
 
-def truncated(value: int, sigma: float, threshold: int) -> tuple[float, float]:
-    """The interval of a cell that is published only because its noisy value reached the threshold.
+def truncated(value: int, sigma: float, threshold: int, least: float = 1.0) -> tuple[float, float]:
+    """The interval of a cell that is shown only because its noisy value reached the threshold.
 
-    Equal-tailed in the normal distribution cut off at the threshold. A key that was released was seen at
-    least once, so nothing below 1 is considered; that also keeps the tails within a double's reach.
+    Equal-tailed in the normal distribution cut off at the threshold. A private key that was released was
+    seen at least once, so nothing below 1 is considered; that also keeps the tails within a double's reach.
     """
 
     def reached(x: float, mean: float) -> float:
@@ -32,7 +38,7 @@ def truncated(value: int, sigma: float, threshold: int) -> tuple[float, float]:
         return 1 - reached(value + 1, mean) / reached(threshold, mean)
 
     ceiling = value + 10 * sigma
-    lower = _crossing(lambda mean: at_least(mean) >= _TAIL, 1.0, ceiling)
+    lower = _crossing(lambda mean: at_least(mean) >= _TAIL, least, ceiling)
     upper = _crossing(lambda mean: at_most(mean) <= _TAIL, lower, ceiling)
     # At the threshold itself the interval ends a fraction below the value; a bar never has a negative length.
     return lower, max(upper, float(value))
@@ -49,25 +55,85 @@ def total(values: list[float], lowers: list[float], uppers: list[float]) -> tupl
     return value - sqrt(below), value + sqrt(above)
 
 
-def ratio(part: float, rest: float, sigma: float) -> tuple[float, float, float, float]:
-    """part ÷ (part + rest) of two cells with the same σ: value, lower, upper, σ.
+def difference(
+    value: float, now: tuple[float, float], before: float, then: tuple[float, float]
+) -> tuple[float, float]:
+    """The interval of value − before from the intervals of both; where one has no value, all it can be.
 
-    The interval is Fieller's: all ratios r for which part − r·(part + rest) lies within its own noise. Where
-    the whole may be nothing, every ratio does. Values outside 0 to 1 are no ratios and are cut off.
+    Source  Zou and Donner 2008, recovering variance estimates from intervals
     """
-    whole, margin = part + rest, Z * Z * sigma * sigma
-    if whole * whole <= 2 * margin:
-        return (_unit(part / whole) if whole > 0 else nan), 0.0, 1.0, nan
-    # r²(W² − 2m) − 2r(PW − m) + (P² − m) ≤ 0
-    a, b, c = whole * whole - 2 * margin, part * whole - margin, part * part - margin
+    if isnan(value) or isnan(before):
+        return now[0] - then[1], now[1] - then[0]
+    below = sqrt((value - now[0]) ** 2 + (then[1] - before) ** 2)
+    above = sqrt((now[1] - value) ** 2 + (before - then[0]) ** 2)
+    return value - before - below, value - before + above
+
+
+def ratio(part: float, rest: float, sigma: float, rest_sigma: float | None = None) -> Estimate:
+    """part ÷ (part + rest); σ of both, or of each. Values outside 0 to 1 are no ratios and are cut off."""
+    one, other = sigma**2, (sigma if rest_sigma is None else rest_sigma) ** 2
+    value, lower, upper, spread = _fieller(part, part + rest, one, one + other, one)
+    return min(value, 1.0), min(lower, 1.0), min(upper, 1.0), spread
+
+
+def quotient(part: float, sigma: float, whole: float, whole_sigma: float) -> Estimate:
+    """part ÷ whole, of noise drawn apart; what is below 0 is no quotient of counts and is cut off."""
+    return _fieller(part, whole, sigma**2, whole_sigma**2, 0.0)
+
+
+def _fieller(part: float, whole: float, part_var: float, whole_var: float, both_var: float) -> Estimate:
+    """The quotient of two noisy numbers of which the variances and the covariance are known.
+
+    The interval is Fieller's: all ratios r for which part − r·whole lies within its own noise. Where the
+    whole may be nothing, every ratio does.
+    """
+    # r²(W² − z²w) − 2r(PW − z²b) + (P² − z²p) ≤ 0
+    a = whole * whole - Z * Z * whole_var
+    if whole <= 0 or a <= 0:
+        return (max(part / whole, 0.0) if whole > 0 else nan), 0.0, inf, nan
+    b, c = part * whole - Z * Z * both_var, part * part - Z * Z * part_var
     root = sqrt(max(b * b - a * c, 0.0))
-    value = _unit(part / whole)
-    spread = sigma * sqrt(1 - 2 * value + 2 * value * value) / abs(whole)
-    return value, _unit((b - root) / a), _unit((b + root) / a), spread
+    value = max(part / whole, 0.0)
+    spread = sqrt(part_var - 2 * value * both_var + value * value * whole_var) / whole
+    return value, max((b - root) / a, 0.0), max((b + root) / a, 0.0), spread
 
 
-def _unit(x: float) -> float:
-    return min(max(x, 0.0), 1.0)
+_STEPS = 1000
+"""Of each bin: what a median is told apart by."""
+
+
+def median(counts: Sequence[float], edges: Sequence[tuple[float, float]], sigma: float) -> Estimate:
+    """The median of a histogram of durations whose bins all carry the same σ.
+
+    Between the edges of a bin durations are taken as evenly spread on a logarithmic scale, in a bin that
+    begins at 0 on a linear one: on a linear scale medians come out up to a tenth too long.
+
+    Takes   edges: ascending, the last bin may be open above
+    Gives   value: where the noisy count below first reaches half the total; in an open bin its lower edge.
+            lower, upper: the ends of all m for which the noisy count below m minus half the total lies
+            within its own noise. σ: as wide as the interval says
+    """
+    numbers, bins = np.array(counts, float), len(counts)
+    half = numbers.sum() / 2
+    if half <= 0 or half * half <= Z * Z * bins * sigma * sigma / 4:
+        return nan, edges[0][0], edges[-1][1], nan
+    passed = np.linspace(0, 1, _STEPS + 1)
+    places = np.concatenate([_places(low, high, passed) for low, high in edges])
+    excess = ((np.cumsum(numbers) - numbers)[:, None] + numbers[:, None] * passed - half).ravel()
+    # Every bin but the one of m counts half, for or against; that one as much as it is off its middle.
+    noise = Z * sigma * np.tile(np.sqrt((bins - 1) / 4 + (passed - 0.5) ** 2), bins)
+    first = max(int(np.argmax(excess >= -noise)) - 1, 0)
+    last = min(len(places) - int(np.argmax((excess <= noise)[::-1])), len(places) - 1)
+    value, lower = (min(float(places[n]), edges[-1][0]) for n in (np.argmax(excess >= 0), first))
+    upper = float(places[last])
+    return value, lower, upper, (upper - lower) / (2 * Z) if upper < inf else nan
+
+
+def _places(low: float, high: float, passed: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Where so much of a bin has been passed; in an open one, anywhere."""
+    if high == inf:
+        return np.where(passed > 0, inf, low)
+    return low * (high / low) ** passed if low > 0 else high * passed
 
 
 def _above(z: float) -> float:

@@ -1,7 +1,8 @@
 """The privacy ledger: what each UTC day has spent, and what was published for it. Append-only, SQLite.
 
 A release is charged, made and stored in one transaction. Whatever interrupts it leaves either a charge with
-its bytes or nothing; a release that is known is never made again.
+its bytes or nothing; a release that is known is never made again. Every release carries a hash over itself
+and the one before: whoever keeps the newest head can tell a ledger that was put back to an older state.
 """
 
 import os
@@ -15,7 +16,9 @@ from typing import Self
 
 from pipeline import sql
 from pipeline.errors import BudgetExhausted, LedgerError
+from pipeline.published import START, Head
 
+_SCHEMA = 2
 _PATIENCE_S = 600  # another process may be counting a large window inside its transaction
 
 
@@ -48,8 +51,11 @@ class Ledger:
         try:
             # A commit must outlive a loss of power: what was published cannot be taken back.
             self._database.execute("PRAGMA synchronous = EXTRA")
-            if self._one("PRAGMA user_version") == 0:
+            found = self._one("PRAGMA user_version")
+            if found == 0:
                 self._database.executescript(sql.text("ledger.schema"))
+            elif found != _SCHEMA:
+                raise sqlite3.DatabaseError(f"its format is {found}, not {_SCHEMA}")
         except sqlite3.DatabaseError as error:
             self._database.close()
             raise LedgerError(f"{path} cannot be used ({error}): put the last good copy back") from None
@@ -73,11 +79,34 @@ class Ledger:
             if stored is None:
                 self._charge(release_id, charge)
                 stored = make()
-                self._database.execute(
-                    "INSERT INTO release (release_id, spec_hash, code_version, output) VALUES (?, ?, ?, ?)",
-                    (release_id, charge.spec_hash, charge.code_version, stored),
-                )
+                head = self.head().after(release_id, stored)
+                row = (release_id, charge.spec_hash, charge.code_version, stored, head.number, head.hash)
+                self._database.execute("INSERT INTO release VALUES (?, ?, ?, ?, ?, ?)", row)
         return stored
+
+    def head(self, number: int | None = None) -> Head:
+        """The newest head, or the one after so many releases; START where there is no such."""
+        row = self._database.execute(
+            "SELECT number, head FROM release WHERE number = coalesce(?, (SELECT max(number) FROM release))",
+            (number,),
+        ).fetchone()
+        return Head(*row) if row else START
+
+    def in_order(self) -> list[str]:
+        """Every release in the order in which they were made."""
+        return [row[0] for row in self._database.execute("SELECT release_id FROM release ORDER BY number")]
+
+    def cap(self, day: str) -> tuple[int, int]:
+        """ρ (billionths) and δ (1e-18) that a day may spend in all; 0 where nothing was charged to it."""
+        query = "SELECT nano_rho, atto_delta FROM cap WHERE day = ?"
+        row = self._database.execute(query, (day,)).fetchone()
+        return (int(row[0]), int(row[1])) if row else (0, 0)
+
+    def charges(self, release_id: str) -> tuple[int, int]:
+        """ρ (billionths) and δ (1e-18) that a release charged to each of its days."""
+        query = "SELECT max(nano_rho), max(atto_delta) FROM charge WHERE release_id = ?"
+        row = self._database.execute(query, (release_id,)).fetchone()
+        return int(row[0]), int(row[1])
 
     def output(self, release_id: str) -> bytes | None:
         """The stored bytes of a release; None where there is no such release."""
@@ -115,8 +144,7 @@ class Ledger:
                 raise self._exhausted(release_id, day, charge) from None
 
     def _exhausted(self, release_id: str, day: str, charge: Charge) -> BudgetExhausted:
-        cap = self._one("SELECT nano_rho FROM cap WHERE day = ?", day)
-        left = int(str(cap)) - self.spent(day)[0]
+        left = self.cap(day)[0] - self.spent(day)[0]
         return BudgetExhausted(
             f"{release_id} needs ρ = {charge.nano_rho / 1e9:g}, {day} has {left / 1e9:g} left: "
             "what is spent stays spent; lower [budget.shares] for days to come"

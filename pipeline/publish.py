@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+import msgspec
+
 from pipeline.engine import connect
+from pipeline.published import HEAD, Head, Manifest
 
 
 @dataclass(frozen=True)
@@ -47,21 +50,23 @@ _COLUMNS = {
 _CELLS = ", ".join(f'unnest(?::{kind}[]) AS "{name}"' for name, kind in _COLUMNS.items())
 
 
-def encode(cells: Iterable[Cell]) -> bytes:
-    """The cells as a Parquet file, in the order given."""
+def encode(cells: Iterable[Cell], manifest: Manifest) -> bytes:
+    """The cells as a Parquet file, in the order given, with the manifest in its metadata."""
     rows = list(cells)
     values = [[getattr(row, name) for row in rows] for name in _COLUMNS]
     with connect() as database, tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "cells.parquet"
         database.execute(f"CREATE TABLE cells AS SELECT {_CELLS}", values)
-        database.execute("COPY cells TO ? (FORMAT parquet)", [str(file)])
+        database.execute(
+            "COPY cells TO $file (FORMAT parquet, KV_METADATA {manifest: $manifest})",
+            {"file": str(file), "manifest": msgspec.json.encode(manifest).decode()},
+        )
         return file.read_bytes()
 
 
-def place(published: Path, release_id: str) -> Path:
-    """Where a release is published: visitors/day/2026-11-24 at visitors/day-2026-11-24.parquet."""
-    statistic, window, start = release_id.split("/")
-    return published / statistic / f"{window}-{start}.parquet"
+def write_head(published: Path, head: Head) -> None:
+    """Publish the head of the chain of releases."""
+    write(published / HEAD, msgspec.json.encode(head))
 
 
 def write(file: Path, content: bytes) -> None:

@@ -3,43 +3,43 @@
 Opens published files only. The same question always gets the same answer, for free.
 """
 
-from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from pipeline import intervals
-from pipeline.engine import connect
-from pipeline.errors import NothingPublished, UnknownStatistic
-from pipeline.statistics import STATISTICS
+from pipeline import consistency, intervals, released
+from pipeline.caveats import caveats
+from pipeline.errors import NotComparable, UnknownStatistic
+from pipeline.rates import RATIOS
+from pipeline.released import COLUMNS
+from pipeline.statistics import STATISTICS, Statistic
 from pipeline.windows import Window
 
-COLUMNS = ["statistic", "key", "start", "end", "value", "lower", "upper", "sigma"]
-"""key: None for a single number; start, end: first and last UTC day; sigma: of the noise."""
+__all__ = ["COLUMNS", "COMPARED", "RATIOS", "compare", "consistent", "report", "windows"]
 
+COMPARED = [
+    *("statistic", "key", "start", "end", "before_start", "before_end"),
+    *("value", "before", "difference", "lower", "upper", "distinguishable"),
+]
+"""lower, upper: of the difference; distinguishable: whether zero lies outside of them."""
 
-@dataclass(frozen=True)
-class Ratio:
-    """A rate derived from two cells of one statistic."""
-
-    statistic: str
-    part: str
-    rest: str
-
-
-RATIOS = {"bounce_rate": Ratio("bounce", "bounced", "stayed")}
-"""Rates, answered like statistics."""
+_MANY = 20
+"""Differences, from which on chance alone is likely to make one of them stand out."""
 
 
 def windows(published: Path, statistic: str, start: date, end: date) -> pd.DataFrame:
     """Every released window that lies inside a range of days: one row per (window, key), in COLUMNS.
 
+    attrs["caveats"] as report.
+
     Raises  UnknownStatistic; NothingPublished, naming the ranges that are
     """
-    source = _source(statistic)
-    frame = _read(_inside(published, source, start, end))
-    return (frame if source == statistic else _rates(statistic, frame))[COLUMNS]
+    frame = released.read(released.inside(published, _sources(statistic), start, end).values())
+    frame = (_rates(statistic, frame) if statistic in RATIOS else frame)[COLUMNS]
+    frame.attrs = {"caveats": caveats(published, statistic, start, end)}
+    return frame
 
 
 def report(published: Path, statistic: str, start: date, end: date) -> pd.DataFrame:
@@ -47,120 +47,151 @@ def report(published: Path, statistic: str, start: date, end: date) -> pd.DataFr
 
     Sums the released windows inside the range, none twice. start and end are what they cover. A key that
     was above its threshold in some of the windows only is left out: a sum over those would be too low.
-    attrs["notes"] says in sentences what is missing.
+    attrs["notes"] says in sentences what is missing, attrs["caveats"] what windows there are and what the
+    intervals do not cover.
 
     Raises  UnknownStatistic; NothingPublished, naming the ranges that are
     """
-    source = _source(statistic)
-    released = _disjoint(_inside(published, source, start, end))
-    frame, left_out = _sum(_read(released), list(released))
-    notes = _gaps(list(released), start, end)
+    found = released.disjoint(released.inside(published, _sources(statistic), start, end))
+    frame, left_out = released.summed(released.read(found.values()), list(found))
+    notes = released.gaps(list(found), start, end)
     if left_out:
         notes.append(f"{left_out} keys reached the threshold in some of the windows only and are left out")
-    if source != statistic:
+    if statistic in RATIOS:
         frame = _rates(statistic, frame)
     frame = frame.sort_values(["value", "key"], ascending=[False, True], ignore_index=True)
-    frame.attrs["notes"] = notes
+    frame.attrs = {"notes": notes, "caveats": caveats(published, statistic, start, end)}
     return frame
 
 
-def _source(statistic: str) -> str:
-    """The published statistic that answers for a name."""
-    source = RATIOS[statistic].statistic if statistic in RATIOS else statistic
-    if source not in STATISTICS:
+def consistent(
+    published: Path, statistic: str, start: date, end: date, *, each: bool = False
+) -> pd.DataFrame:
+    """What report gives, for display: values that are not negative and agree with each other.
+
+    Visitor-days are one estimate from every release that counts them; each partition's cells are whole
+    numbers that add up to exactly that, those below 3 σ in one row "(small)". Lists with a threshold get a
+    row "(withheld)" for the rest. Totals of days add up to those of weeks; cells are made to agree for the
+    range as a whole. Rates are as report gives them. attrs as report.
+
+    Takes   each: what windows gives instead, window by window
+    Raises  as report; NothingPublished also where there is no total for the days of a list
+    """
+    if each:
+        spans = released.inside(published, _sources(statistic), start, end)
+        frame = pd.concat([consistent(published, statistic, span.start, span.end) for span in spans])
+        frame.attrs = {"caveats": caveats(published, statistic, start, end)}
+        return frame.reset_index(drop=True)
+    raw = report(published, statistic, start, end)
+    if statistic in RATIOS:
+        return raw
+    row = STATISTICS[statistic]
+    if not (row.keys == (None,) or row.is_partition):
+        frame = consistency.cut(raw)
+    else:
+        covered = list(released.disjoint(released.inside(published, (statistic,), start, end)))
+        frame = _agreeing(published, row, raw, covered)
+    frame.attrs = dict(raw.attrs)
+    return frame
+
+
+def _agreeing(published: Path, row: Statistic, raw: pd.DataFrame, covered: list[Window]) -> pd.DataFrame:
+    """A total, or the cells of a partition, as all releases of the same windows have it together."""
+    is_of_visitors = row.is_partition or row.name in consistency.VISITOR_DAYS
+    family = consistency.VISITOR_DAYS if is_of_visitors else (row.name,)
+    known = consistency.total(published, family, covered)
+    if not row.is_partition:
+        return consistency.single(raw, known)
+    frame = consistency.partition(raw, known, is_complete=not row.is_private)
+    first, last = pd.Timestamp(covered[0].start), pd.Timestamp(covered[-1].end)
+    return frame.assign(statistic=row.name, start=first, end=last)[COLUMNS]
+
+
+def compare(published: Path, statistic: str, start: date, end: date, against: date) -> pd.DataFrame:
+    """A statistic over a range of days beside as many days from `against` on: one row per key, in COMPARED.
+
+    Keys that one of the periods does not have are left out. attrs["notes"] says how many, and how many rows
+    would be distinguishable by chance alone; attrs["caveats"] as report.
+
+    Raises  as report; NotComparable where the periods overlap or what is released of them covers other days
+    """
+    until = against + (end - start)
+    if until >= start:
+        raise NotComparable(
+            f"the earlier period would be {against} to {until}, which is not over by {start}: "
+            f"begin it on {start - (end - start) - timedelta(1)} or before"
+        )
+    now, then = report(published, statistic, start, end), report(published, statistic, against, until)
+    _check_alike(published, statistic, (start, end), (against, until))
+    both = now.merge(then, on=["statistic", "key"], suffixes=("", "_before"))
+    rows = [_compared(row) for row in both.to_dict("records")]
+    days = dict.fromkeys(("start", "end", "before_start", "before_end"), "datetime64[us]")
+    frame = pd.DataFrame(rows, columns=COMPARED).astype({"key": object, "distinguishable": bool} | days)
+    frame.attrs = {"notes": _said(now, then, frame), "caveats": now.attrs["caveats"]}
+    return frame
+
+
+def _check_alike(published: Path, statistic: str, now: tuple[date, date], then: tuple[date, date]) -> None:
+    """Refuse periods of which different days are released."""
+    shift = now[0] - then[0]
+    days = [
+        released.days_of(released.inside(published, _sources(statistic), *period)) for period in (now, then)
+    ]
+    if days[0] != {day + shift for day in days[1]}:
+        covered = [f"{min(each)} to {max(each)} ({len(each)} days)" for each in days]
+        raise NotComparable(
+            f"{statistic} is released for {covered[0]} and, of the earlier period, for {covered[1]}: "
+            "choose periods that are released alike, such as whole ISO weeks"
+        )
+
+
+def _compared(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of COMPARED."""
+    value, before = row["value"], row["value_before"]
+    lower, upper = intervals.difference(
+        value, (row["lower"], row["upper"]), before, (row["lower_before"], row["upper_before"])
+    )
+    return {
+        **{name: row[name] for name in ("statistic", "key", "start", "end", "value")},
+        "before_start": row["start_before"],
+        "before_end": row["end_before"],
+        "before": before,
+        "difference": value - before,
+        "lower": lower,
+        "upper": upper,
+        "distinguishable": lower > 0 or upper < 0,
+    }
+
+
+def _said(now: pd.DataFrame, then: pd.DataFrame, both: pd.DataFrame) -> list[str]:
+    """What a comparison leaves out, and what chance alone would make of it."""
+    notes = list(dict.fromkeys([*now.attrs["notes"], *then.attrs["notes"]]))
+    if left_out := len(now) + len(then) - 2 * len(both):
+        notes.append(f"{left_out} keys are published for one of the periods only and are left out")
+    if len(both) >= _MANY:
+        notes.append(
+            f"Of {len(both)} differences, about {len(both) / 20:.0f} would leave the noise by chance"
+        )
+    return notes
+
+
+def _sources(statistic: str) -> tuple[str, ...]:
+    """The published statistics that answer for a name."""
+    if statistic in RATIOS:
+        return RATIOS[statistic].sources
+    if statistic not in STATISTICS:
         known = ", ".join([*STATISTICS, *RATIOS])
         raise UnknownStatistic(f"there is no statistic {statistic!r}: ask for one of {known}")
-    return source
-
-
-def _inside(published: Path, statistic: str, start: date, end: date) -> dict[Window, Path]:
-    """The released windows inside a range, in order of time. A window may hold no cell at all."""
-    files = {}
-    for file in (published / statistic).glob("*-????-??-??.parquet"):
-        name, day = file.stem[:-11], file.stem[-10:]
-        files[Window(name, date.fromisoformat(day))] = file
-    ordered = sorted(files, key=lambda window: (window.start, window.length))
-    inside = {window: files[window] for window in ordered if start <= window.start and window.end <= end}
-    if not inside:
-        raise NothingPublished(_nothing(statistic, start, end, ordered))
-    return inside
-
-
-def _nothing(statistic: str, start: date, end: date, released: list[Window]) -> str:
-    said = f"no window of {statistic} lies inside {start} to {end}"
-    if not released:
-        return f"{said}: nothing of it is published yet; `impersonal run` releases what is due"
-    ranges: list[list[date]] = []
-    for window in released:
-        if ranges and window.start <= ranges[-1][1] + timedelta(1):
-            ranges[-1][1] = max(ranges[-1][1], window.end)
-        else:
-            ranges.append([window.start, window.end])
-    listed = ", ".join(f"{first} to {last}" for first, last in ranges)
-    shortest = min(window.length for window in released)
-    return f"{said}: ask within {listed}, in windows of {shortest} days or more"
-
-
-def _read(files: dict[Window, Path]) -> pd.DataFrame:
-    """The cells of some windows, window by window as published."""
-    with connect() as database:
-        frame = database.read_parquet([str(file) for file in files.values()]).df()
-    # None, not NaN: what has no key must not get one on its way to JSON.
-    frame["key"] = frame["key"].astype(object).where(frame["key"].notna(), None)
-    return frame.sort_values(["start", "end"], kind="stable", ignore_index=True)
-
-
-def _disjoint(released: dict[Window, Path]) -> dict[Window, Path]:
-    """The windows to sum: where two overlap, the longer one, which holds less noise."""
-    chosen: list[Window] = []
-    for window in sorted(released, key=lambda window: -window.length):
-        if all(window.end < other.start or window.start > other.end for other in chosen):
-            chosen.append(window)
-    return {window: file for window, file in released.items() if window in chosen}
-
-
-def _gaps(released: list[Window], start: date, end: date) -> list[str]:
-    """Days of the range asked that no window covers, as sentences."""
-    day = timedelta(1)
-    ends = [start - day, *(window.end for window in released)]
-    starts = [*(window.start for window in released), end + day]
-    return [
-        f"{before + day} to {after - day} is not released in windows inside the range"
-        for before, after in zip(ends, starts, strict=True)
-        if after - before > day
-    ]
-
-
-def _sum(cells: pd.DataFrame, released: list[Window]) -> tuple[pd.DataFrame, int]:
-    """One row per key that every window has, and how many keys that leaves out."""
-    rows, left_out = [], 0
-    for (statistic, key), found in cells.groupby(["statistic", "key"], dropna=False, sort=False):
-        if len(found) < len(released):
-            left_out += 1
-            continue
-        lower, upper = intervals.total(*(list(found[name]) for name in ("value", "lower", "upper")))
-        rows.append(
-            {
-                "statistic": statistic,
-                "key": key if isinstance(key, str) else None,
-                "start": pd.Timestamp(released[0].start),
-                "end": pd.Timestamp(released[-1].end),
-                "value": found["value"].sum(),
-                "lower": lower,
-                "upper": upper,
-                "sigma": float((found["sigma"] ** 2).sum() ** 0.5),
-            }
-        )
-    return pd.DataFrame(rows, columns=COLUMNS).astype({"key": object}), left_out
+    return (statistic,)
 
 
 def _rates(name: str, cells: pd.DataFrame) -> pd.DataFrame:
-    """A rate for each window of its statistic."""
-    row = RATIOS[name]
+    """A rate for each window of its statistics."""
     rates = []
     for (start, end), window in cells.groupby(["start", "end"]):
-        value = window.set_index("key")["value"]
-        sigma = float(window["sigma"].iloc[0])
-        rate, lower, upper, spread = intervals.ratio(value[row.part], value[row.rest], sigma)
-        rates.append((name, None, start, end, rate, lower, upper, spread))
+        found: dict[str, dict[str | None, tuple[float, float]]] = {}
+        for cell in window.itertuples():
+            found.setdefault(cell.statistic, {})[cell.key] = (cell.value, cell.sigma)
+        value, lower, upper, sigma = RATIOS[name].of(found)
+        rates.append((name, None, start, end, value, lower, upper, sigma))
     return pd.DataFrame(rates, columns=COLUMNS).astype({"key": object})

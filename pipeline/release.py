@@ -6,22 +6,24 @@ A release is one statistic over one window, made once. Adding or removing one vi
 release is drawn from by at most the statistic's bound, and each day it covers pays for that.
 """
 
-import hashlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 
 from collector.policy import Policy, fields_within
-from collector.record import FIELDS, LEVELS, TIME_STEP_MS, Clock
-from pipeline import intervals, noise, publish, query, sql
+from collector.record import FIELDS, LEVELS, TIME_STEP_MS, Clock, date_of
+from pipeline import intervals, noise, publish, query
+from pipeline.channels import channel_of
+from pipeline.commitment import commitment
+from pipeline.days import retention_days
 from pipeline.engine import Engine
-from pipeline.errors import BudgetExhausted, LedgerError, NothingPublished
+from pipeline.errors import BudgetExhausted, LedgerError, NothingPublished, StoreError
 from pipeline.ledger import Charge, Ledger
 from pipeline.publish import Cell
+from pipeline.published import head_of, place
+from pipeline.spec import CODE_VERSION, STEPS, Mechanism, Spec, mechanism
 from pipeline.statistics import ATTO_DELTA_PER_DAY, STATISTICS, Statistic, enabled, nano_rho
 from pipeline.store import Progress, batch_files, events_of
 from pipeline.windows import BLOCK, START, Tier, Window, last_closed_day, tier_named, tier_of, window_of
@@ -29,9 +31,6 @@ from pipeline.windows import BLOCK, START, Tier, Window, last_closed_day, tier_n
 PURPOSE = "statistics"
 PUBLISHED = "published"
 LEDGER = "ledger.sqlite"
-
-STEPS = ("events", "visits", "visitor_days")
-"""What is built for a window before its statistics are counted, in order."""
 
 
 @dataclass(frozen=True)
@@ -44,34 +43,6 @@ class Outcome:
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class Mechanism:
-    """The noise of one statistic and what it costs each day. ρ in billionths, δ in units of 1e-18."""
-
-    sigma: float
-    threshold: int | None
-    """Private keys are published from this noisy value on."""
-    nano_rho: int
-    atto_delta: int
-
-
-@cache
-def mechanism(statistic: Statistic, budget_nano_rho: int) -> Mechanism:
-    """The least noise that a budget of ρ buys.
-
-    A statistic with declared and private keys runs two mechanisms of the same σ on disjoint cells of one
-    vector. What a visitor-day changes in both has length l2 at most, and ρ grows with the square of that
-    length, so the halves' costs add up to the cost of the whole, which is charged once.
-    """
-    row = statistic
-    sigma = noise.sigma_within(row.l2, budget_nano_rho)
-    cost = noise.nano_rho(row.l2, sigma)
-    if not row.is_private:
-        return Mechanism(sigma, None, cost, 0)
-    threshold = noise.threshold_within(row.l0, row.l2, row.linf, sigma, row.atto_delta)
-    return Mechanism(sigma, threshold, cost, noise.atto_delta(row.l0, row.l2, row.linf, sigma, threshold))
-
-
 def build(engine: Engine, files: list[Path], policy: Policy, window: Window) -> None:
     """Build visits and visitor-days of a window from private event files, as the purpose may see them."""
     engine.records(files)
@@ -81,6 +52,9 @@ def build(engine: Engine, files: list[Path], policy: Policy, window: Window) -> 
     engine.relation("scope", columns, _scope(policy))
     for step in STEPS:
         engine.step(f"release.{step}", into=step)
+    # Each a function of its visitor-day alone; asked once for all that are alike.
+    known = [(*source, channel_of(*source)) for source in engine.rows("release.sources")]
+    engine.relation("channels", dict.fromkeys(("source", "medium", "campaign", "channel"), "VARCHAR"), known)
 
 
 def _scope(policy: Policy) -> Iterator[tuple[str | int | bool, ...]]:
@@ -147,15 +121,23 @@ class Door:
         self._ledger = ledger
         self._engine = engine
         self._loaded: Window | None = None
+        self._inputs = ""
         self.known = ledger.releases()
         self._taken = {(_statistic_of(name), day) for name, days in self.known.items() for day in days}
 
     def restore(self) -> None:
         """Publish what a run that was interrupted had stored.
 
-        Raises  LedgerError for a published file the ledger does not know: it was put back to an older state
+        Raises  LedgerError where something is published that the ledger does not know: it was put back to
+                an older state
         """
-        places = {publish.place(self._published, name): name for name in self.known}
+        known = head_of(self._published)
+        if known.number and self._ledger.head(known.number) != known:
+            raise LedgerError(
+                f"{self._published} knows of {known.number} releases that {LEDGER} does not have: "
+                f"put the newest {LEDGER} back, an older one would pay for the same days again"
+            )
+        places = {place(self._published, name): name for name in self.known}
         for file in sorted(set(self._published.glob("*/*.parquet")) - set(places)):
             raise LedgerError(
                 f"{file} was published but the ledger does not know it: put the newest {LEDGER} back, "
@@ -164,6 +146,12 @@ class Door:
         for file, release_id in places.items():
             if not file.exists() and (content := self._ledger.output(release_id)) is not None:
                 publish.write(file, content)
+        self._publish_head()
+
+    def _publish_head(self) -> None:
+        head = self._ledger.head()
+        if head != head_of(self._published):
+            publish.write_head(self._published, head)
 
     def tier(self, block: Window) -> Tier:
         """The tier of a block: as the policy says, or from what was published for the block before."""
@@ -199,34 +187,57 @@ class Door:
 
     def release(self, statistic: Statistic, window: Window, tier: Tier) -> Outcome:
         """Make one release, unless another process made it meanwhile."""
-        release_id = f"{statistic.name}/{window.name}/{window.start}"
         drawn = mechanism(statistic, nano_rho(self._shares[statistic.name], tier.nano_rho))
+        spec = Spec(statistic, window, drawn, statistic.public_keys(self._policy))
+        try:
+            return self._publish(spec, tier.nano_rho)
+        except BudgetExhausted as error:
+            return Outcome(spec.release_id, "refused", str(error))
+
+    def correct(self, release_id: str, why: str) -> Outcome:
+        """Make a release once more: a second charge to its days, of what they have left, and a second file.
+
+        Raises  LedgerError where there is no such release; BudgetExhausted where its days have nothing left
+        """
+        if release_id not in self.known:
+            raise LedgerError(f"{release_id} was never released: name one like visitors/day/2026-11-24")
+        name, length, start, *_ = release_id.split("/")
+        statistic, window = STATISTICS[name], Window(length, date.fromisoformat(start))
+        first = f"{name}/{length}/{start}"
+        number = 1 + sum(f"{known}/".startswith(f"{first}/") for known in self.known)
+        caps = {day: self._ledger.cap(day)[0] for day in window.days}
+        left = min(cap - self._ledger.spent(day)[0] for day, cap in caps.items())
+        budget = min(left, self._ledger.charges(first)[0])
+        if budget < 1:
+            raise BudgetExhausted(f"the days of {first} have spent their whole budget: it stays as it is")
+        drawn, keys = mechanism(statistic, budget), statistic.public_keys(self._policy)
+        return self._publish(Spec(statistic, window, drawn, keys, number, why), min(caps.values()))
+
+    def _publish(self, spec: Spec, cap_nano_rho: int) -> Outcome:
+        """Charge, make, store and publish a release, unless it is known. Raises BudgetExhausted."""
         made: list[bytes] = []
 
         def make() -> bytes:
-            if self._loaded != window:
-                files = [file for day in window.days for file in batch_files(events_of(self._data, day))]
-                build(self._engine, files, self._policy, window)
-                self._loaded = window
-            counts = bounded_counts(self._engine, statistic, self._policy)
-            made.append(publish.encode(noisy_cells(statistic, window, drawn, counts)))
+            self._load(spec.window)
+            counts = bounded_counts(self._engine, spec.statistic, self._policy)
+            cells = noisy_cells(spec.statistic, spec.window, spec.mechanism, counts)
+            made.append(publish.encode(cells, spec.manifest(self._inputs)))
             return made[0]
 
-        charge = Charge(
-            window.days,
-            drawn.nano_rho,
-            drawn.atto_delta,
-            tier.nano_rho,
-            ATTO_DELTA_PER_DAY,
-            _spec_hash(statistic, window, drawn, self._policy),
-            version("impersonal"),
-        )
-        try:
-            content = self._ledger.once(release_id, charge, make)
-        except BudgetExhausted as error:
-            return Outcome(release_id, "refused", str(error))
-        publish.write(publish.place(self._published, release_id), content)
-        return Outcome(release_id, "released" if made else "known")
+        cost = spec.mechanism.nano_rho, spec.mechanism.atto_delta
+        cap = cap_nano_rho, ATTO_DELTA_PER_DAY
+        charge = Charge(spec.window.days, *cost, *cap, spec.hash, CODE_VERSION)
+        content = self._ledger.once(spec.release_id, charge, make)
+        publish.write(place(self._published, spec.release_id), content)
+        self._publish_head()
+        return Outcome(spec.release_id, "released" if made else "known")
+
+    def _load(self, window: Window) -> None:
+        """Build a window's visitor-days, unless the last release was of the same."""
+        if self._loaded != window:
+            files = [file for day in window.days for file in batch_files(events_of(self._data, day))]
+            build(self._engine, files, self._policy, window)
+            self._loaded, self._inputs = window, commitment(self._data, files)
 
 
 def release_due(
@@ -260,12 +271,24 @@ def release_due(
     return outcomes
 
 
+def correct(data: Path, policy: Policy, clock: Clock, release_id: str, why: str) -> Outcome:
+    """Make one release once more, for all to see: what was published stays, and its days pay again.
+
+    why     what was wrong, published with the correction
+    Raises  LedgerError, BudgetExhausted; StoreError where records of its days are gone
+    """
+    spill = data / "spill"
+    with Ledger(data / LEDGER) as ledger, Engine(spill) as engine:
+        door = Door(data, policy, ledger, engine)
+        door.restore()
+        today = date_of(clock())
+        for day in door.known.get(release_id, ()):
+            if (today - date.fromisoformat(day)).days > retention_days(policy, day):
+                raise StoreError(f"the records of {day} are over their retention: nothing is left to count")
+        outcome = door.correct(release_id, why)
+    shutil.rmtree(spill, ignore_errors=True)
+    return outcome
+
+
 def _statistic_of(release_id: str) -> str:
     return release_id.split("/", maxsplit=1)[0]
-
-
-def _spec_hash(statistic: Statistic, window: Window, drawn: Mechanism, policy: Policy) -> str:
-    """Identifies what a release ran: its bounds, its SQL, its noise and its public keys."""
-    steps = [sql.text(f"release.{step}") for step in STEPS] + [sql.text(f"statistics.{statistic.name}")]
-    spec = (statistic, window.name, drawn, statistic.public_keys(policy), steps)
-    return hashlib.sha256(repr(spec).encode()).hexdigest()

@@ -1,6 +1,8 @@
 """The rows of `impersonal report`: which statistic a word means, and its cells as plain values."""
 
+from collections.abc import Callable
 from datetime import date
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,15 @@ from pipeline import query
 from pipeline.errors import NothingPublished, UnknownStatistic
 from pipeline.statistics import STATISTICS
 
-TOTALS = ("visitors", "pageviews", "visits", "bounce_rate")
-"""What is reported where nothing is asked for by name."""
+TOTALS = ("visitors", "pageviews", "visits", *query.RATIOS)
+"""What is reported where nothing is asked for by name, as far as it is published."""
 
-_OTHER_NAMES = {"entry": "entry_pages", "pageviews": "pageviews", "page_views": "pageviews"}
+_OTHER_NAMES = {
+    **{"entry": "entry_pages", "exit": "exit_pages", "os": "operating_systems", "page_views": "pageviews"},
+    **{"source": "utm_sources", "medium": "utm_mediums", "campaign": "utm_campaigns"},
+    **{"median_duration": "duration_median", "median": "duration_median"},
+    **{"over_a_minute": "duration_over_minute", "page_views_per_visit": "views_per_visit"},
+}
 
 
 def statistic_named(word: str) -> str:
@@ -24,7 +31,7 @@ def statistic_named(word: str) -> str:
     name = word.strip().lower().replace(" ", "_").replace("-", "_")
     name = _OTHER_NAMES.get(name, name)
     known = (*STATISTICS, *query.RATIOS)
-    for candidate in (name, f"{name}s", f"{name.removesuffix('y')}ies"):
+    for candidate in (name, f"{name}s", f"{name.removesuffix('y')}ies", name.removesuffix("s")):
         if candidate in known:
             return candidate
         if candidate in _OTHER_NAMES:
@@ -33,30 +40,41 @@ def statistic_named(word: str) -> str:
 
 
 def rows(
-    published: Path, by: str | None, start: date, end: date, each: bool
+    published: Path,
+    by: str | None,
+    start: date,
+    end: date,
+    *,
+    each: bool = False,
+    consistent: bool = False,
+    against: date | None = None,
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Rows {statistic, key, start, end, value, lower, upper, sigma}, and notes on what is left out.
+    """Rows {statistic, key, start, end, value, lower, upper, sigma}, and notes on how to read them.
 
-    Takes   each: every released window by itself instead of their sum
-    Raises  UnknownStatistic, NothingPublished
+    Takes   each: every released window by itself instead of their sum; consistent: as query.consistent;
+            against: the first day of an earlier period to compare with: rows as query.COMPARED, with the
+            verdict in words as `change`
+    Raises  UnknownStatistic, NothingPublished, NotComparable
     """
-    ask = query.windows if each else query.report
-    if by is not None:
-        frames = [ask(published, statistic_named(by), start, end)]
-    else:
-        frames = _totals(published, start, end, each)
-    found = [row for frame in frames for row in _plain(frame)]
-    notes = dict.fromkeys(note for frame in frames for note in frame.attrs.get("notes", ()))
-    return found, list(notes)
+
+    def ask(name: str) -> pd.DataFrame:
+        if against is not None:
+            return query.compare(published, name, start, end, against).pipe(_in_words)
+        if consistent:
+            return query.consistent(published, name, start, end, each=each)
+        return (query.windows if each else query.report)(published, name, start, end)
+
+    frames = [ask(statistic_named(by))] if by is not None else _published(ask)
+    notes = [note for frame in frames for name in ("notes", "caveats") for note in frame.attrs.get(name, ())]
+    return [row for frame in frames for row in _plain(frame)], list(dict.fromkeys(notes))
 
 
-def _totals(published: Path, start: date, end: date, each: bool) -> list[pd.DataFrame]:
+def _published(ask: Callable[[str], pd.DataFrame]) -> list[pd.DataFrame]:
     """The totals that are published: a policy may leave some out."""
-    ask = query.windows if each else query.report
     frames, missing = [], None
     for name in TOTALS:
         try:
-            frames.append(ask(published, name, start, end))
+            frames.append(ask(name))
         except NothingPublished as error:
             missing = missing or error
     if not frames and missing:
@@ -64,10 +82,21 @@ def _totals(published: Path, start: date, end: date, each: bool) -> list[pd.Data
     return frames
 
 
+def _in_words(compared: pd.DataFrame) -> pd.DataFrame:
+    """With what the difference means."""
+    more = compared["difference"] > 0
+    change = more.map({True: "more", False: "less"}).where(compared["distinguishable"], "within the noise")
+    return compared.assign(change=change)
+
+
 def _plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a frame with Python's own values: None, int, float and dates as text."""
-    table = frame.assign(
-        start=frame["start"].dt.strftime("%Y-%m-%d"), end=frame["end"].dt.strftime("%Y-%m-%d")
-    )
-    columns = [table[name].astype(object).tolist() for name in query.COLUMNS]
-    return [dict(zip(query.COLUMNS, values, strict=True)) for values in zip(*columns, strict=True)]
+    """The rows of a frame with Python's own values: None for what is unknown, dates as text."""
+    days = {name: frame[name].dt.strftime("%Y-%m-%d") for name in frame if name.endswith(("start", "end"))}
+    table = frame.assign(**days)
+    columns = [[_known(value) for value in table[name].astype(object)] for name in table]
+    return [dict(zip(table, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _known(value: Any) -> Any:
+    """None, which JSON has, for NaN and infinity, which it has not."""
+    return None if isinstance(value, float) and not isfinite(value) else value

@@ -15,6 +15,7 @@ from pipeline import check
 from pipeline.days import destroy_salts, expire, first_day, remove_logs, seal
 from pipeline.ingest import ingest
 from pipeline.release import Outcome, release_due
+from pipeline.status import forget_workers
 from pipeline.store import Progress, exclusive
 
 
@@ -54,4 +55,5 @@ def run_once(data: Path, policy: Policy, clock: Clock, progress: Progress) -> Ro
         # Last: a day over its retention is released before its records go.
         removed = remove_logs(data)
         expired = expire(data, policy, instant)
+        forget_workers(data, instant)
     return Round(ingested, sealed, outcomes, removed, expired)

@@ -11,41 +11,8 @@ from fractions import Fraction
 from collector.enrich import DEVICES
 from collector.errors import PolicyError
 from collector.policy import Policy
-
-UNKNOWN = "(unknown)"
-OTHER = "(other)"
-
-# ISO 3166-1 alpha-2, the 249 codes officially assigned.
-_ISO_3166 = """
-    AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV
-    BW BY BZ CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES
-    ET FI FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT HU ID IE
-    IL IM IN IO IQ IR IS IT JE JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY
-    MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP NR NU
-    NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL SM
-    SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG UM US UY UZ VA VC VE
-    VG VI VN VU WF WS YE YT ZA ZM ZW
-"""
-COUNTRIES = tuple(_ISO_3166.split())
-
-# The most used of the families the collector records: every further cell would mostly hold noise.
-BROWSERS = (
-    "Chrome",
-    "Chrome Mobile",
-    "Chrome Mobile iOS",
-    "Chrome Mobile WebView",
-    "Edge",
-    "Edge Mobile",
-    "Firefox",
-    "Firefox Mobile",
-    "Firefox iOS",
-    "Mobile Safari",
-    "Mobile Safari UI/WKWebView",
-    "Opera",
-    "Opera Mobile",
-    "Safari",
-    "Samsung Internet",
-)
+from pipeline.channels import CHANNELS
+from pipeline.keys import BROWSERS, COUNTRIES, DURATIONS, HOURS, NONE, OTHER, SYSTEMS, UNKNOWN
 
 ATTO_DELTA_PER_DAY = 1_000_000
 """δ of all thresholded lists of a day together, in units of 1e-18: 1e-12."""
@@ -58,18 +25,20 @@ class Statistic:
     name: str
     title: str
     definition: str
-    l0: int
-    """Cells one visitor-day can change."""
-    linf: int
-    """By how much it can change one of them."""
-    l2: float
-    """Length of the whole change."""
     share: float
-    """Part of a day's ρ, unless the policy says otherwise."""
+    """Part of a day's ρ, unless the policy says otherwise; 0: published only where the policy asks for it."""
     kind: str
-    """total: a number or two, or list: one row per key."""
+    """total: a number or a few, or list: one row per key."""
+    l0: int = 1
+    """Cells one visitor-day can change."""
+    linf: int = 1
+    """By how much it can change one of them."""
+    l2: float = 1
+    """Length of the whole change."""
     keys: tuple[str | None, ...] = (None,)
     """Keys known without looking at traffic: published always, zeros included. A total's one key is None."""
+    declared: str = ""
+    """Which list of the policy's [budget] names further such keys."""
     rest: str | None = None
     """The key that counts whatever has none of its own; None where there is nothing else to count."""
     is_private: bool = False
@@ -78,13 +47,29 @@ class Statistic:
     """Every visitor-day counts under at most one key, so that the cells add up to a total."""
 
     def public_keys(self, policy: Policy) -> tuple[str | None, ...]:
-        """The keys that are published always; of pages, those the policy declares."""
-        return tuple(dict.fromkeys(policy.budget.pages)) if self.is_private else self.keys
+        """The keys that are published always, with those that the policy declares."""
+        declared = getattr(policy.budget, self.declared) if self.declared else ()
+        return tuple(dict.fromkeys((*self.keys, *declared)))
 
     @property
     def atto_delta(self) -> int:
         """The part of a day's δ the statistic may spend, in units of 1e-18."""
         return ATTO_DELTA_PER_DAY // len(PRIVATE) if self.is_private else 0
+
+
+def _of_source(name: str, title: str, what: str, share: float, declared: str = "") -> Statistic:
+    """A list of where first visits came from. Anybody can make up a link, so its keys are private."""
+    return Statistic(
+        name,
+        title,
+        f"Visitor-days by {what} of the first page of their first visit.",
+        share,
+        "list",
+        keys=(NONE,),
+        declared=declared,
+        is_private=True,
+        is_partition=True,
+    )
 
 
 STATISTICS: dict[str, Statistic] = {
@@ -94,9 +79,6 @@ STATISTICS: dict[str, Statistic] = {
             "visitors",
             "Visitors",
             "Visitor-days: pseudonyms per UTC day that made a visit. Days add up; people are not told apart.",
-            l0=1,
-            linf=1,
-            l2=1,
             share=0.08,
             kind="total",
         ),
@@ -104,66 +86,113 @@ STATISTICS: dict[str, Statistic] = {
             "pageviews",
             "Page views",
             "Pages shown, at most 10 of each visitor-day.",
-            l0=1,
+            share=0.12,
+            kind="total",
             linf=10,
             l2=10,
-            share=0.12,
+        ),
+        Statistic(
+            "clipped",
+            "Visitor-days cut at 10 page views",
+            "Visitor-days that saw more than the 10 pages which count: what `pageviews` misses.",
+            share=0.01,
             kind="total",
         ),
         Statistic(
             "visits",
             "Visits",
             "Stretches of events without a gap of more than 30 minutes, at most 2 of each visitor-day.",
-            l0=1,
-            linf=2,
-            l2=2,
             share=0.05,
             kind="total",
+            linf=2,
+            l2=2,
         ),
         Statistic(
             "bounce",
             "Bounces",
             "First visits of a visitor-day that had one page view and no interactive event, and the others.",
-            l0=1,
-            linf=1,
-            l2=1,
             share=0.05,
             kind="total",
             keys=("bounced", "stayed"),
             is_partition=True,
         ),
         Statistic(
+            "consents",
+            "First choices",
+            "Browsers that were asked and chose for the first time; who ignores the question is in neither.",
+            share=0.02,
+            kind="total",
+            keys=("granted", "refused"),
+        ),
+        Statistic(
+            "durations",
+            "Visit durations",
+            "First visits of a visitor-day by the time from their first to their last event.",
+            share=0.06,
+            kind="total",
+            keys=DURATIONS,
+            is_partition=True,
+        ),
+        Statistic(
             "pages",
             "Pages",
             "Visitor-days that saw the page, for at most 6 pages of each; cells do not add up to a total.",
-            l0=6,
-            linf=1,
-            l2=6**0.5,
             share=0.20,
             kind="list",
+            l0=6,
+            l2=6**0.5,
             keys=(),
+            declared="pages",
             is_private=True,
         ),
         Statistic(
             "entry_pages",
             "Entry pages",
             "Visitor-days whose first visit began on the page.",
-            l0=1,
-            linf=1,
-            l2=1,
             share=0.04,
             kind="list",
             keys=(),
+            declared="pages",
             is_private=True,
+            is_partition=True,
+        ),
+        Statistic(
+            "exit_pages",
+            "Exit pages",
+            "Visitor-days whose last visit ended on the page.",
+            share=0.03,
+            kind="list",
+            keys=(),
+            declared="pages",
+            is_private=True,
+            is_partition=True,
+        ),
+        _of_source("referrers", "Referrers", "the host of the link to", share=0.09),
+        _of_source("utm_sources", "Campaign sources", "the utm_source (or source, or ref)", 0.014),
+        _of_source("utm_mediums", "Campaign mediums", "the utm_medium", 0.013),
+        _of_source("utm_campaigns", "Campaigns", "the utm_campaign", 0.013, declared="campaigns"),
+        Statistic(
+            "channels",
+            "Channels",
+            "Visitor-days by the kind of source of their first visit: paid, organic, social, direct, ….",
+            share=0,
+            kind="list",
+            keys=CHANNELS,
+            is_partition=True,
+        ),
+        Statistic(
+            "hours",
+            "Hours",
+            "Visitor-days by the UTC hour of their first event.",
+            share=0.05,
+            kind="list",
+            keys=HOURS,
             is_partition=True,
         ),
         Statistic(
             "countries",
             "Countries",
             "Visitor-days by the country of their first event, ISO 3166-1 alpha-2.",
-            l0=1,
-            linf=1,
-            l2=1,
             share=0.07,
             kind="list",
             keys=(*COUNTRIES, UNKNOWN),
@@ -174,9 +203,6 @@ STATISTICS: dict[str, Statistic] = {
             "browsers",
             "Browsers",
             "Visitor-days by the browser family of their first event.",
-            l0=1,
-            linf=1,
-            l2=1,
             share=0.03,
             kind="list",
             keys=(*BROWSERS, OTHER, UNKNOWN),
@@ -184,12 +210,19 @@ STATISTICS: dict[str, Statistic] = {
             is_partition=True,
         ),
         Statistic(
+            "operating_systems",
+            "Operating systems",
+            "Visitor-days by the operating system of their first event.",
+            share=0.02,
+            kind="list",
+            keys=(*SYSTEMS, OTHER, UNKNOWN),
+            rest=OTHER,
+            is_partition=True,
+        ),
+        Statistic(
             "devices",
             "Devices",
             "Visitor-days by the device class of their first event.",
-            l0=1,
-            linf=1,
-            l2=1,
             share=0.02,
             kind="list",
             keys=(*DEVICES, UNKNOWN),
@@ -198,13 +231,16 @@ STATISTICS: dict[str, Statistic] = {
         ),
     )
 }
-"""By name, in the order of release. The shares are those of a default set of sixteen, these nine among it."""
+"""By name, in the order of release. What their shares leave is for what a policy adds."""
+
+DEFAULT = {name: row.share for name, row in STATISTICS.items() if row.share}
+"""Statistic → share of what is published unless the policy says otherwise."""
 
 PRIVATE = tuple(name for name, row in STATISTICS.items() if row.is_private)
 
 
 def enabled(policy: Policy) -> Mapping[str, float]:
-    """Statistic → share of a day's ρ: the policy's [budget.shares], or everything at its own share.
+    """Statistic → share of a day's ρ: the policy's [budget.shares], or the default set.
 
     Raises  PolicyError for a name that is no statistic
     """
@@ -213,7 +249,7 @@ def enabled(policy: Policy) -> Mapping[str, float]:
     if unknown:
         known = ", ".join(STATISTICS)
         raise PolicyError([f"budget.shares.{name} is no statistic: use one of {known}" for name in unknown])
-    return shares or {name: row.share for name, row in STATISTICS.items()}
+    return shares or DEFAULT
 
 
 def nano_rho(share: float, nano_rho_per_day: int) -> int:

@@ -12,13 +12,13 @@ from typing import Any
 
 import msgspec
 
-from collector.record import STATUS
+from collector.record import DAY_MS, STATUS, Clock, day_of
 from pipeline.engine import connect
+from pipeline.fates import DROPS, FRAMES, UNACCOUNTED, Fate
 from pipeline.ledger import Ledger
 from pipeline.release import LEDGER
 from pipeline.store import (
     EVENTS,
-    LATE,
     SEALED,
     consumed_bytes,
     days_of,
@@ -28,9 +28,10 @@ from pipeline.store import (
     manifests,
 )
 
-INTENDED = ("bot", "cross_origin", "rate", "body", "malformed")
-"""Reasons to drop an event that is not a visitor's or not ours: nothing is lost by them."""
-KEPT = ("rows", "duplicate")
+COUNTERS_DAYS = 28
+"""How long the counters of a worker are kept after it ended."""
+
+_SHOWN_DAYS = 14
 
 
 class Worker(msgspec.Struct):
@@ -70,7 +71,10 @@ class Spending(msgspec.Struct):
 
     day: str
     rho: float
+    """Spent."""
     delta: float
+    left: float
+    """Of ρ, for releases to come."""
     releases: list[str]
 
 
@@ -99,12 +103,20 @@ class Status(msgspec.Struct):
         return sum((Counter(day.outcomes) for day in self.days), Counter[str]())
 
     @property
+    def fates(self) -> list[tuple[Fate, int]]:
+        """Every reason for which something was not kept, and how often."""
+        dropped = self.summed("dropped") + Counter({UNACCOUNTED: self.totals["unaccounted"]})
+        frames = self.outcomes - Counter(rows=self.outcomes["rows"])
+        return [
+            (table.get(name, Fate(name, True, "is unknown here: update what runs `impersonal`")), count)
+            for table, counts in ((DROPS, dropped), (FRAMES, frames))
+            for name, count in counts.most_common()
+        ]
+
+    @property
     def lost(self) -> dict[str, int]:
-        """Events that were meant to be kept and were not, by what became of them."""
-        lost = Counter({"unaccounted": self.totals["unaccounted"]})
-        lost += Counter({k: n for k, n in self.summed("dropped").items() if k not in INTENDED})
-        lost += Counter({k: n for k, n in self.outcomes.items() if k not in KEPT})
-        return dict(lost)
+        """Events and frames that were to be kept and are gone, by what became of them."""
+        return {fate.name: count for fate, count in self.fates if fate.is_loss}
 
 
 def read_status(data: Path) -> Status:
@@ -134,6 +146,14 @@ def _workers(data: Path) -> tuple[list[Worker], list[str]]:
     return sorted(workers, key=lambda worker: worker.started_ms), unreadable
 
 
+def forget_workers(data: Path, clock: Clock) -> None:
+    """Remove the counters of workers that ended long ago: what they lost is no news any more."""
+    for worker in _workers(data)[0]:
+        if not worker.alive and clock() - worker.updated_ms > COUNTERS_DAYS * DAY_MS:
+            for suffix in (".json", ".lock"):
+                (data / STATUS / f"{worker.worker}{suffix}").unlink(missing_ok=True)
+
+
 def _days(data: Path) -> Iterator[Day]:
     segments = find_segments(data)
     days = {day for _, day in days_of(data / EVENTS)} | {segment.day for segment in segments}
@@ -159,11 +179,13 @@ def _spending(data: Path) -> list[Spending]:
         for release_id, days in ledger.releases().items():
             for day in days:
                 releases.setdefault(day, []).append(release_id)
-        spent = {day: ledger.spent(day) for day in releases}
-    return [
-        Spending(day, nano_rho * 1e-9, atto_delta * 1e-18, sorted(releases[day]))
-        for day, (nano_rho, atto_delta) in sorted(spent.items())
-    ]
+        return [_spent(ledger, day, sorted(found)) for day, found in sorted(releases.items())]
+
+
+def _spent(ledger: Ledger, day: str, releases: list[str]) -> Spending:
+    nano_rho, atto_delta = ledger.spent(day)
+    left = ledger.cap(day)[0] - nano_rho
+    return Spending(day, nano_rho * 1e-9, atto_delta * 1e-18, left * 1e-9, releases)
 
 
 def as_json(status: Status) -> dict[str, Any]:
@@ -175,33 +197,46 @@ def as_json(status: Status) -> dict[str, Any]:
 
 def in_words(status: Status) -> Iterator[str]:
     """The status as lines to read."""
-    totals = status.totals
-    alive = sum(worker.alive for worker in status.workers)
-    yield f"Collector: {_many(alive, 'worker')} at work, {len(status.workers) - alive} ended"
-    yield "  " + ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in totals.items())
-    for counter, title in (("dropped", "dropped"), ("bots", "bots"), ("errors", "faults of the collector")):
-        if counts := status.summed(counter):
-            yield f"  {title}: {_listed(counts)}"
-    for name in status.unreadable:
-        yield f"  {name} cannot be read"
+    yield from _workers_in_words(status)
     yield "Private events"
     if not status.days:
         yield "  none yet"
-    for day in status.days[-14:]:
+    for day in status.days[-_SHOWN_DAYS:]:
         state = "sealed" if day.sealed else "open"
         waiting = f"; {day.waiting_bytes:,} bytes of log wait for the next run" if day.waiting_bytes else ""
         yield f"  {day.day} {state}: {_listed(day.outcomes) or 'nothing'}{waiting}"
     yield "Privacy budget"
     if not status.spending:
         yield "  nothing released yet"
-    for spent in status.spending[-14:]:
-        yield f"  {spent.day}: ρ = {spent.rho:.6f} spent on {_many(len(spent.releases), 'release')}"
+    for spent in status.spending[-_SHOWN_DAYS:]:
+        on = _many(len(spent.releases), "release")
+        yield f"  {spent.day}: ρ = {spent.rho:.6f} spent on {on}, {spent.left:.6f} left"
+    yield from _fates_in_words("Left out, as is right:", status, is_loss=False)
     if status.lost:
-        yield f"Lost: {_listed(status.lost)}"
-        if any(reason not in ("unaccounted", LATE) for reason in status.lost):
-            yield "  frames with a reason stand whole in quarantine/, what was dropped is gone"
+        yield from _fates_in_words("Lost:", status, is_loss=True)
+        yield "  Frames with a reason stand whole in quarantine/; what was dropped or late is gone"
     else:
         yield "Nothing was lost."
+
+
+def _workers_in_words(status: Status) -> Iterator[str]:
+    alive = sum(worker.alive for worker in status.workers)
+    since = f", counted since {day_of(status.workers[0].started_ms)}" if status.workers else ""
+    yield f"Collector: {_many(alive, 'worker')} at work, {len(status.workers) - alive} ended{since}"
+    yield "  " + ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in status.totals.items())
+    for counter, title in (("bots", "bots"), ("errors", "faults of the collector, none of the site's")):
+        if counts := status.summed(counter):
+            yield f"  {title}: {_listed(counts)}"
+    for name in status.unreadable:
+        yield f"  {name} cannot be read"
+
+
+def _fates_in_words(title: str, status: Status, is_loss: bool) -> Iterator[str]:
+    found = [(fate, count) for fate, count in status.fates if fate.is_loss == is_loss]
+    if found:
+        yield title
+    for fate, count in found:
+        yield f"  {count:,} {fate.name}: {fate.words}"
 
 
 def _listed(counts: dict[str, int]) -> str:

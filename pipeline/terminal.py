@@ -77,12 +77,43 @@ def as_table(rows: Sequence[Row]) -> str:
     """Values with their interval, aligned."""
     cells = [("statistic", "key", "from", "to", "value", "95 % interval", "σ")]
     for row in rows:
-        number = "{:,.3f}" if isinstance(row["value"], float) else "{:,.0f}"
-        value, lower, upper = (number.format(row[name]) for name in ("value", "lower", "upper"))
+        value, lower, upper = _numbers(row, "value", "lower", "upper")
         key = _printable(row["key"] or "")
-        sigma = f"{row['sigma']:.3g}" if row["sigma"] < 1 else f"{row['sigma']:,.1f}"
-        cells.append((row["statistic"], key, row["start"], row["end"], value, f"{lower} … {upper}", sigma))
+        cells.append(
+            (row["statistic"], key, row["start"], row["end"], value, f"{lower} … {upper}", _sigma(row))
+        )
     return aligned(cells, right=3)
+
+
+def as_comparison(rows: Sequence[Row]) -> str:
+    """Two periods beside each other with the interval of their difference, aligned, and what it means."""
+    cells = [
+        ("statistic", "key", "from", "to", "value", "before", "difference", "95 % interval", "change"),
+    ]
+    for row in rows:
+        names = ("value", "before", "difference", "lower", "upper")
+        *values, lower, upper = _numbers(row, *names)
+        place = (row["statistic"], _printable(row["key"] or ""), row["start"], row["end"])
+        cells.append((*place, *values, f"{lower} … {upper}", row["change"]))
+    return aligned(cells, right=5)
+
+
+def _numbers(row: Row, *names: str) -> list[str]:
+    """Numbers of a row as precise as its value: counts are whole, rates are not."""
+    is_count = isinstance(row["value"], int)
+    return ["–" if row[name] is None else _number(row[name], is_count) for name in names]
+
+
+def _number(value: float, is_count: bool) -> str:
+    if is_count:
+        return f"{value:,.0f}"
+    return f"{value:,.3f}" if abs(value) < 10 else f"{value:,.1f}"
+
+
+def _sigma(row: Row) -> str:
+    if row["sigma"] is None:
+        return "–"
+    return f"{row['sigma']:.3g}" if row["sigma"] < 1 else f"{row['sigma']:,.1f}"
 
 
 def aligned(cells: Sequence[Sequence[str]], right: int) -> str:
@@ -104,6 +135,7 @@ def _printable(text: str) -> str:
 
 
 REPORTS: dict[str, Callable[[Sequence[Row]], str]] = {"table": as_table, "json": as_rows, "csv": as_csv}
+COMPARISONS = REPORTS | {"table": as_comparison}
 
 
 def round_lines(done: "Round") -> Iterator[str]:

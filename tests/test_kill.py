@@ -23,6 +23,7 @@ from tests.asgi import FIREFOX
 from tests.serve import Site
 
 KILLS = 100
+DUE = 1000  # views at the least, or the kills met nothing
 WINDOW_S = 0.2  # how old a page view may be that a kill loses
 HEADERS = {"User-Agent": FIREFOX, "Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
 
@@ -82,7 +83,11 @@ def test_kill_9_at_random_points_loses_what_was_promised_and_no_more(site: Site,
     numbers = count()
     clients: list[Client] = []
     due: set[str] = set()
-    for _ in range(KILLS):
+    kills = 0
+    while kills < KILLS or (
+        len(due) <= DUE and kills < 3 * KILLS
+    ):  # a busy machine serves less in each round
+        kills += 1
         stop = threading.Event()
         worker = site.start_worker()
         round_clients = [Client(site.port, numbers) for _ in range(3)]
@@ -99,10 +104,10 @@ def test_kill_9_at_random_points_loses_what_was_promised_and_no_more(site: Site,
         clients += round_clients
     records, torn = read(tmp_path)
     paths = [record.path for record in records if record.kind == "view" and record.path]
-    assert len(due) > 1000
+    assert len(due) > DUE
     assert due <= set(paths)
     assert len(paths) == len(set(paths)) and len({record.id for record in records}) == len(records)
-    assert torn <= KILLS
+    assert torn <= kills
     pseudonyms = Pseudonyms(tmp_path)
     promised = {pseudonyms.of_id(bits) for client in clients for bits in client.consents}
     assert len(promised) > 20

@@ -8,6 +8,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import pairwise
+from math import inf
+from urllib.parse import parse_qs, urlsplit
 
 from collector.simulate.people import ONE_PURPOSE, Person
 from collector.simulate.plan import DAY_S, Step
@@ -15,6 +18,9 @@ from collector.simulate.plan import DAY_S, Step
 VISIT_GAP_S = 30 * 60
 MAX_VIEWS = 10
 MAX_VISITS = 2
+DURATION_EDGES_S = (0, 3, 10, 30, 60, 120, 300, 600, 1200, 1800, inf)
+NONE = "(none)"
+CHOICES = {"grant": "granted", "refuse": "refused"}
 
 _EPOCH = date(1970, 1, 1).toordinal()
 
@@ -49,10 +55,13 @@ class Truth:
 
 @dataclass
 class _Visit:
-    first: str = ""
+    start: Step
+    first: Step | None = None
+    """Of its page views."""
+    last: Step | None = None
     views: int = 0
     interactive: bool = False
-    last_s: int = 0
+    end_s: int = 0
 
 
 def tell(steps: Iterable[Step]) -> Truth:
@@ -61,7 +70,7 @@ def tell(steps: Iterable[Step]) -> Truth:
     Takes   steps in the order of time
     """
     truth = Truth()
-    days: dict[tuple[date, Person], list[tuple[int, str, str]]] = defaultdict(list)
+    days: dict[tuple[date, Person], list[tuple[str, Step]]] = defaultdict(list)
     people: dict[date, set[Person]] = defaultdict(set)
     for step in steps:
         day = date.fromordinal(_EPOCH + step.at_s // DAY_S)
@@ -71,13 +80,15 @@ def tell(steps: Iterable[Step]) -> Truth:
             truth.everyone[day]["pageviews"] += 1
             people[day].add(person)
         truth.acts[step.act] += 1
+        if step.act in CHOICES:  # whoever chooses again withdraws
+            truth.statistics["consents", day][CHOICES[step.act]] += 1
         for kind in step.leaves:
             if kind == "again":
                 truth.repeats += 1
                 continue
             truth.records[person.kind][kind] += 1
             if kind in ("view", "event", "ping") and person.kind != ONE_PURPOSE:
-                days[day, person].append((step.at_s, kind, step.page))
+                days[day, person].append((kind, step))
     for day, visitors in people.items():
         truth.everyone[day]["visitors"] = len(visitors)
     for (day, person), events in days.items():
@@ -85,9 +96,9 @@ def tell(steps: Iterable[Step]) -> Truth:
     return truth
 
 
-def _count(truth: Truth, day: date, person: Person, events: list[tuple[int, str, str]]) -> None:
+def _count(truth: Truth, day: date, person: Person, events: list[tuple[str, Step]]) -> None:
     """Add one visitor-day, within its bounds."""
-    views = [page for _, kind, page in events if kind == "view"]
+    views = [step.page for kind, step in events if kind == "view"]
     visits = _visits(events)
 
     def add(statistic: str, key: str | None = None, count: int = 1) -> None:
@@ -96,31 +107,62 @@ def _count(truth: Truth, day: date, person: Person, events: list[tuple[int, str,
     if not visits:
         return
     assert person.about is not None  # noqa: S101 - bots leave nothing
+    first = visits[0]
     add("visitors")
     add("pageviews", None, min(len(views), MAX_VIEWS))
+    add("clipped", None, int(len(views) > MAX_VIEWS))
     add("visits", None, min(len(visits), MAX_VISITS))
-    add("bounce", "bounced" if visits[0].views == 1 and not visits[0].interactive else "stayed")
-    if visits[0].first:
-        add("entry_pages", visits[0].first)
+    add("bounce", "bounced" if first.views == 1 and not first.interactive else "stayed")
+    add("durations", _bin(first.end_s - first.start.at_s))
+    if first.first:
+        add("entry_pages", first.first.page)
+    if visits[-1].last:
+        add("exit_pages", visits[-1].last.page)
     for page in set(views):
         add("pages", page)
+    for statistic, key in _source(first.first).items():
+        add(statistic, key)
+    add("hours", f"{first.start.at_s % DAY_S // 3600:02}")
     add("countries", person.country)
     add("browsers", person.about.browser)
+    add("operating_systems", person.about.os)
     add("devices", person.about.device)
 
 
-def _visits(events: list[tuple[int, str, str]]) -> list[_Visit]:
+def _visits(events: list[tuple[str, Step]]) -> list[_Visit]:
     """Cut a day's events into visits: a ping extends one and never opens one."""
     visits: list[_Visit] = []
-    for at_s, kind, page in events:
-        if not visits or at_s - visits[-1].last_s > VISIT_GAP_S:
+    for kind, step in events:
+        if not visits or step.at_s - visits[-1].end_s > VISIT_GAP_S:
             if kind == "ping":
                 continue
-            visits.append(_Visit())
+            visits.append(_Visit(step))
         visit = visits[-1]
-        visit.last_s = at_s
+        visit.end_s = step.at_s
         if kind == "view":
-            visit.first = visit.first or page
+            visit.first, visit.last = visit.first or step, step
             visit.views += 1
         visit.interactive |= kind == "event"
     return visits
+
+
+def _bin(seconds: int) -> str:
+    """The bin of durations, as published."""
+    low, high = next((low, high) for low, high in pairwise(DURATION_EDGES_S) if seconds < high)
+    return f"{low}-{high} s" if high < inf else f"{low}+ s"
+
+
+def _source(step: Step | None) -> dict[str, str]:
+    """Where a visit that began with this page view came from."""
+    query = parse_qs(step.query) if step else {}
+    host = urlsplit(step.referrer).hostname if step else None
+
+    def value(*names: str) -> str:
+        return next((query[name][0] for name in names if name in query), NONE)
+
+    return {
+        "referrers": (host or NONE).removeprefix("www."),
+        "utm_sources": value("utm_source", "source", "ref"),
+        "utm_mediums": value("utm_medium"),
+        "utm_campaigns": value("utm_campaign"),
+    }

@@ -15,10 +15,11 @@ from rich.table import Table
 from collector.simulate import KINDS, ONE_PURPOSE, Outcome, Truth
 from pipeline import query
 from pipeline.demo.evidence import UNEXPLAINED, Hits
-from pipeline.statistics import STATISTICS
+from pipeline.statistics import DEFAULT, STATISTICS
 from pipeline.status import read_status
 
-TOTALS = ("visitors", "pageviews", "visits", "bounce_rate")
+BOUNCE_RATE = "bounce_rate"
+TOTALS = ("visitors", "pageviews", "visits", BOUNCE_RATE)
 _ROWS = 8  # of a list that are shown
 _SMALL = 500  # visitors a day under which most numbers of a daily release are noise
 
@@ -59,13 +60,13 @@ class Cell:
         """Value, half-width of the interval, truth and verdict."""
         if isnan(self.value):
             return "too few to say"
-        form = "{:.0%}" if self.statistic in query.RATIOS else "{:,.0f}"
+        form = "{:.0%}" if self.statistic == BOUNCE_RATE else "{:,.0f}"
         value, half, truth = map(form.format, (self.value, (self.upper - self.lower) / 2, self.truth))
         return f"{value} ± {half}  {truth} {_verdict(self.is_inside)}"
 
 
 def compare(published: Path, truth: Truth, start: date, end: date) -> list[Cell]:
-    """Every published number of a range of days, and every rate, beside its truth."""
+    """Every published number of a range of days, and the bounce rate, beside its truth."""
     return [
         Cell(
             row.statistic,
@@ -77,17 +78,16 @@ def compare(published: Path, truth: Truth, start: date, end: date) -> list[Cell]
             row.upper,
             _true(truth, row.statistic, row.key, row.start.date(), row.end.date()),
         )
-        for statistic in (*STATISTICS, *query.RATIOS)
+        for statistic in (*DEFAULT, BOUNCE_RATE)
         for row in query.windows(published, statistic, start, end).itertuples(index=False)
     ]
 
 
 def _true(truth: Truth, statistic: str, key: str | None, start: date, end: date) -> float:
-    if statistic not in query.RATIOS:
+    if statistic != BOUNCE_RATE:
         return truth.value(statistic, key, start, end)
-    ratio = query.RATIOS[statistic]
-    part, rest = (truth.value(ratio.statistic, name, start, end) for name in (ratio.part, ratio.rest))
-    return part / max(part + rest, 1)
+    bounced, stayed = (truth.value("bounce", outcome, start, end) for outcome in ("bounced", "stayed"))
+    return bounced / max(bounced + stayed, 1)
 
 
 def show_totals(console: Console, cells: Iterable[Cell], truth: Truth) -> None:

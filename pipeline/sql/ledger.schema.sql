@@ -25,7 +25,10 @@ CREATE TABLE IF NOT EXISTS release (
   release_id TEXT NOT NULL PRIMARY KEY,
   spec_hash TEXT NOT NULL,
   code_version TEXT NOT NULL,
-  output BLOB NOT NULL
+  output BLOB NOT NULL,
+  -- The place in the chain of all releases, from 1, and the hash that chains this one to the one before.
+  number INTEGER NOT NULL UNIQUE,
+  head TEXT NOT NULL
 ) STRICT;
 
 -- NOT EXISTS, not a comparison: a day without a cap compares as NULL, which would let the charge pass.
@@ -43,6 +46,10 @@ BEGIN SELECT RAISE(ABORT, 'budget exhausted'); END;
 CREATE TRIGGER IF NOT EXISTS release_is_charged BEFORE INSERT ON release
 WHEN NOT EXISTS (SELECT 1 FROM charge WHERE charge.release_id = NEW.release_id)
 BEGIN SELECT RAISE(ABORT, 'a release without a charge'); END;
+
+CREATE TRIGGER IF NOT EXISTS release_is_next BEFORE INSERT ON release
+WHEN NEW.number != (SELECT coalesce(max(release.number), 0) + 1 FROM release)
+BEGIN SELECT RAISE(ABORT, 'a release out of its order'); END;
 
 CREATE TRIGGER IF NOT EXISTS cap_not_replaced BEFORE INSERT ON cap
 WHEN EXISTS (SELECT 1 FROM cap WHERE cap.day = NEW.day)
@@ -68,5 +75,5 @@ BEGIN SELECT RAISE(ABORT, 'append only'); END;
 CREATE TRIGGER IF NOT EXISTS release_not_deleted BEFORE DELETE ON release
 BEGIN SELECT RAISE(ABORT, 'append only'); END;
 
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 COMMIT;

@@ -14,7 +14,12 @@ SELECT
   CASE WHEN s.interactive THEN r.interactive END AS interactive,
   CASE WHEN s.country THEN r.country END AS country,
   CASE WHEN s.browser THEN r.browser END AS browser,
-  CASE WHEN s.device THEN r.device END AS device
+  CASE WHEN s.os THEN r.os END AS os,
+  CASE WHEN s.device THEN r.device END AS device,
+  CASE WHEN s.referrer THEN r.referrer END AS referrer,
+  CASE WHEN s.utm_source THEN r.utm_source END AS utm_source,
+  CASE WHEN s.utm_medium THEN r.utm_medium END AS utm_medium,
+  CASE WHEN s.utm_campaign THEN r.utm_campaign END AS utm_campaign
 FROM records AS r
 JOIN scope AS s ON s.policy = r.policy AND s.consent = coalesce(r.consent, '')
 CROSS JOIN span

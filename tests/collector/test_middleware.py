@@ -281,6 +281,17 @@ def test_withdrawing_deletes_the_id_and_stops_collection() -> None:
     assert grant.visitor == withdrawal.visitor is not None
 
 
+def test_only_a_browser_s_first_choice_is_its_first() -> None:
+    """Not a second one, not a withdrawal, and not that of a browser that lost its choice but kept its id."""
+    site, kind = Site(), ("content-type", "application/json")
+    cookies = site.grant("statistics")
+    id_alone = ("cookie", next(pair for pair in cookies[1].split("; ") if pair.startswith("__Host-id=")))
+    for act, sent in (("grant", [cookies]), ("withdraw", [cookies]), ("grant", [id_alone]), ("refuse", [])):
+        post(site.collector, "/_impersonal/consent", json.dumps({"act": act}).encode(), [kind, *sent])
+    firsts = [(record.act, record.first) for record in site.records()]
+    assert firsts == [("grant", True), ("grant", None), ("withdraw", None), ("grant", None), ("refuse", True)]
+
+
 def test_one_purpose_can_be_withdrawn_alone() -> None:
     """Advertising ends, statistics stay."""
     site = Site()

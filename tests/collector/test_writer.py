@@ -6,19 +6,21 @@ import os
 import signal
 import socket
 import stat
+import statistics
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import pytest
 
 from collector import Collector, MemorySink
 from collector.record import Record, decode, frames
+from collector.writer import TICK_S
 from tests.asgi import FIREFOX, call, http_scope, post
 from tests.collector.test_middleware import SITE
 from tests.policies import EXEMPT
@@ -179,6 +181,29 @@ def test_forked_workers_share_nothing(tmp_path: Path) -> None:
     assert len(writers) == 5
 
 
+async def written_after_s(site: Collector, times: int) -> list[float]:
+    """How long each of some views, one at a time, waits until it is written."""
+    waited = []
+    for _ in range(times):
+        before, started_s = site.writer.counters()["written"], time.monotonic()
+        await call(site, http_scope())
+        while site.writer.counters()["written"] == before:
+            await asyncio.sleep(0.001)
+        waited.append(time.monotonic() - started_s)
+    return waited
+
+
+def test_where_nobody_tells_when_the_server_ends_no_view_waits(tmp_path: Path) -> None:
+    """Without a lifespan the process may be gone at any moment: each view is written at once."""
+    site = Collector(SITE, policy=EXEMPT, data=tmp_path)
+    site.writer.start()
+    assert site.writer._warm.wait(5)
+    untold = asyncio.run(written_after_s(site, 20))
+    site.writer.is_told_to_stop = True
+    told = asyncio.run(written_after_s(site, 20))
+    assert statistics.median(untold) < TICK_S / 4 < statistics.median(told)
+
+
 SERVED = """
 import sys, uvicorn
 from collector import Collector
@@ -204,9 +229,19 @@ def free_port() -> Iterator[int]:
     yield port
 
 
+def browse(connection: HTTPConnection, answered: list[str]) -> None:
+    """Look at one page after the other until the server is gone."""
+    with suppress(OSError, HTTPException):
+        while True:
+            path = f"/product/{len(answered)}"
+            connection.request("GET", path, headers={"User-Agent": FIREFOX})
+            assert connection.getresponse().read()
+            answered.append(path)
+
+
 @pytest.mark.parametrize("lifespan", ["on", "off", "raising"])
 def test_a_normal_stop_loses_nothing(tmp_path: Path, free_port: int, lifespan: str) -> None:
-    """SIGTERM with views still queued; without a lifespan uvicorn dies of it, and what was written stays."""
+    """SIGTERM in the midst of traffic, with and without a word of the end: what was answered stays."""
     server = subprocess.Popen([sys.executable, "-c", SERVED, str(tmp_path), lifespan, str(free_port)])
     connection = HTTPConnection("127.0.0.1", free_port)
 
@@ -217,12 +252,11 @@ def test_a_normal_stop_loses_nothing(tmp_path: Path, free_port: int, lifespan: s
         return False
 
     eventually(up)
-    for _ in range(200):
-        connection.request("GET", "/", headers={"User-Agent": FIREFOX})
-        assert connection.getresponse().read()
-    if lifespan != "on":
-        eventually(lambda: len(records(tmp_path)) == 200)
+    answered: list[str] = []
+    visitor = threading.Thread(target=browse, args=(connection, answered))
+    visitor.start()
+    eventually(lambda: len(records(tmp_path)) >= 200)
     server.send_signal(signal.SIGTERM)
-    connection.close()
+    visitor.join()
     server.wait(timeout=10)
-    assert len(records(tmp_path)) == 200
+    assert set(answered) <= {record.path for record in records(tmp_path)}

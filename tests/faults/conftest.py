@@ -31,24 +31,38 @@ class Disk(ctypes.Structure):
 
 
 @pytest.fixture(scope="session")
-def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """faulty_disk.c, compiled; skips where there is no compiler."""
+def compiler() -> None:
+    """Skips where there is none."""
     if shutil.which("cc") is None and os.environ.get("CI") != "true":
-        pytest.skip("a disk that fails on demand needs a C compiler: apt-get install gcc libc6-dev")
-    built = tmp_path_factory.mktemp("shim") / "faulty_disk.so"
-    source = Path(__file__).with_name("faulty_disk.c")
+        pytest.skip("what is preloaded needs a C compiler: apt-get install gcc libc6-dev")
+
+
+@pytest.fixture(scope="session")
+def shim(compiler: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """faulty_disk.c, compiled."""
+    return compiled(Path(__file__).with_name("faulty_disk.c"), tmp_path_factory.mktemp("shim"))
+
+
+def compiled(source: Path, directory: Path) -> Path:
+    """A library to preload, built in a directory."""
+    built = directory / f"{source.stem}.so"
     subprocess.run(["cc", "-Wall", "-O1", "-shared", "-fPIC", "-o", built, source, "-ldl"], check=True)
     return built
+
+
+def attached(shim: Path, path: Path) -> Disk:
+    """A disk in good health, told through a file."""
+    path.write_bytes(bytes(ctypes.sizeof(Disk)))
+    with path.open("r+b") as file:
+        told = Disk.from_buffer(mmap.mmap(file.fileno(), 0))
+    told.environment = {"LD_PRELOAD": str(shim), "FAULTY_DISK": str(path)}
+    return told
 
 
 @pytest.fixture
 def disk(shim: Path, tmp_path: Path) -> Iterator[Disk]:
     """A disk in good health, to be worsened."""
-    path = tmp_path / "disk"
-    path.write_bytes(bytes(ctypes.sizeof(Disk)))
-    with path.open("r+b") as file:
-        told = Disk.from_buffer(mmap.mmap(file.fileno(), 0))
-    told.environment = {"LD_PRELOAD": str(shim), "FAULTY_DISK": str(path)}
+    told = attached(shim, tmp_path / "disk")
     yield told
     told.stalled = 0
 

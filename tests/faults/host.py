@@ -1,4 +1,4 @@
-"""A site in a process of its own, to which a test does harm: python -m tests.faults.host DATA HTTP
+"""A site in a process of its own, to which a test does harm: python -m tests.faults.host DATA HTTP [CLOCK]
 
 Prints two ports: the site with the collector around it, and the same site bare. Ends with SIGTERM.
 """
@@ -24,8 +24,10 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from collector import Collector
+from collector.middleware import now_ms
 from collector.record import Record, decode, frames
 from tests.asgi import FIREFOX, call, http_scope
+from tests.fast_clock import FastClock
 from tests.serve import RULES
 
 BROWSER = {"User-Agent": FIREFOX, "Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
@@ -46,8 +48,8 @@ def listener() -> socket.socket:
     return opened
 
 
-async def main(data: str, http: str) -> None:
-    """Serve both sites until SIGTERM."""
+async def main(data: str, http: str, clock: str = "") -> None:
+    """Serve both sites until SIGTERM; `clock` is a FastClock's file."""
     site: Collector
 
     async def counters(request: Request) -> Response:
@@ -61,7 +63,7 @@ async def main(data: str, http: str) -> None:
 
     routes = [Route("/counters", counters), Route("/burst", burst), Route("/{path:path}", page)]
     bare = Starlette(routes=routes)
-    site = Collector(bare, policy=RULES, data=data)
+    site = Collector(bare, policy=RULES, data=data, clock=FastClock(Path(clock)) if clock else now_ms)
     sites: list[tuple[Any, socket.socket]] = [(site, listener()), (bare, listener())]
     kind: Any = http
     servers = [
@@ -75,10 +77,12 @@ async def main(data: str, http: str) -> None:
 class Host:
     """The site's process, from the test's side, with one browser's connection to it."""
 
-    def __init__(self, data: Path, http: str = "h11", environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, data: Path, http: str = "h11", environment: dict[str, str] | None = None, clock: str | Path = ""
+    ) -> None:
         self.data = data
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.host", str(data), http],
+            [sys.executable, "-m", "tests.faults.host", str(data), http, str(clock)],
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ | (environment or {}),
@@ -135,6 +139,10 @@ class Host:
     def rss_bytes(self) -> int:
         """Its memory."""
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+    def send(self, number: int) -> None:
+        """Send the process a signal."""
+        self._process.send_signal(number)
 
     def end(self, within_s: float = 15) -> float:
         """SIGTERM, and wait; how long it took."""

@@ -1,5 +1,6 @@
 """The disk fails in every way that can be brought about: the site goes on, and what was promised is kept."""
 
+import asyncio
 import errno
 import os
 import resource
@@ -12,13 +13,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from collector import Collector
 from collector.record import decode, frames
+from collector.writer import BATCH
 from pipeline.store import is_alive
+from tests.asgi import call, http_scope, post
+from tests.collector.test_middleware import SITE
 from tests.faults.conftest import Disk, fill
 from tests.faults.host import Host, eventually, read
+from tests.policies import EXEMPT
 
 Serve = Callable[..., Host]
 RECOVERY_S = 5
+QUOTA = 64 * 1024
+KIND = [("content-type", "application/json")]
 
 
 def is_known_to_live(host: Host) -> bool:
@@ -34,6 +42,22 @@ def assert_each_view_is_there_once(host: Host) -> None:
 
 def all_written(host: Host) -> Callable[[], bool]:
     return lambda: host.counters()["queued"] == 0
+
+
+def look(site: Collector, times: int) -> None:
+    async def run() -> None:
+        for number in range(times):
+            await call(site, http_scope(f"/product/{number}"))
+
+    asyncio.run(run())
+
+
+def all_settled(site: Collector) -> Callable[[], bool]:
+    return lambda: site.writer.counters()["queued"] == 0
+
+
+def size_of_logs(data: Path) -> int:
+    return sum(path.stat().st_size for path in (data / "logs").rglob("*.log"))
 
 
 # ---- full ----------------------------------------------------------------------------------------------
@@ -89,6 +113,35 @@ def test_a_full_disk_at_the_first_view_of_the_day_loses_nothing(
     eventually(all_written(host), RECOVERY_S)
     assert_each_view_is_there_once(host)
     eventually(lambda: is_known_to_live(host))
+
+
+# ---- the quota -----------------------------------------------------------------------------------------
+
+
+def test_at_the_quota_views_are_dropped_and_consents_stored(tmp_path: Path) -> None:
+    """64 KiB are full: no worker writes another view, each is counted; with room again they are written."""
+    sites = [Collector(SITE, policy=EXEMPT, data=tmp_path, quota=QUOTA) for _ in range(2)]
+    for site in sites:
+        look(site, 1000)
+        eventually(all_settled(site))
+    full = size_of_logs(tmp_path)
+    assert QUOTA <= full < QUOTA + BATCH * 512, "it ends with the batch that reaches it"
+    for site in sites:
+        assert post(site, "/_impersonal/consent", b'{"act": "refuse"}', KIND).status == 200
+        counted = site.writer.counters()
+        assert counted["accepted"] == 1001 == counted["written"] + counted["dropped"]["quota"]
+    assert sites[1].writer.counters()["written"] == 1, "the other worker's log counts from the start"
+    records, damaged = read(tmp_path)
+    assert damaged == 0 and sum(record.kind == "consent" for record in records) == 2
+    for path in (tmp_path / "logs").rglob("*.log"):
+        path.unlink()
+    for site in sites:
+        eventually(lambda site=site: not site.writer._quota.is_reached)  # type: ignore[misc]
+        look(site, 5)
+        eventually(all_settled(site))
+        site.writer.stop()
+        counted = site.writer.counters()
+        assert counted["accepted"] == 1006 and counted["dropped"]["quota"] <= 1000
 
 
 # ---- read-only, gone, out of descriptors ---------------------------------------------------------------

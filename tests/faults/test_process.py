@@ -1,10 +1,12 @@
 """Threads and processes that die, fork, stop and share, and clocks that jump: nothing promised is lost."""
 
 import asyncio
+import signal
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,15 @@ from collector import Collector, MemorySink
 from collector.identity import Pseudonyms
 from collector.record import DAY_MS
 from pipeline.ingest import ingest
+from pipeline.run import run_once
+from pipeline.status import read_status
 from tests.asgi import call, get, http_scope, post
 from tests.collector.test_middleware import SITE
+from tests.fast_clock import FastClock
 from tests.faults.conftest import Disk
 from tests.faults.host import Host, eventually, read
 from tests.policies import EXEMPT
+from tests.serve import RULES
 
 Serve = Callable[..., Host]
 NOON_MS = 20_781 * DAY_MS + DAY_MS // 2  # 2026-11-24 12:00 UTC
@@ -253,6 +259,38 @@ def test_forks_under_traffic_share_nothing(tmp_path: Path) -> None:
     assert damaged == 0 and len(records) == len({record.id for record in records}) == 3600
     assert len({record.path for record in records}) == 3600
     assert float(run.stdout) < 2
+
+
+def test_a_worker_that_hung_over_the_close_of_its_day_is_late(
+    disk: Disk, serve: Serve, tmp_path: Path
+) -> None:
+    """Its disk stalled and itself stopped (SIGSTOP) until the day is sealed: what it held is late."""
+    clock = FastClock.make(tmp_path / "clock", speed=1)
+    clock.jump(DAY_MS // 2 - clock() % DAY_MS)  # noon
+    host = serve(clock=tmp_path / "clock", environment=disk.environment)
+    other = serve(clock=tmp_path / "clock")
+
+    def run() -> Counter[str]:
+        return run_once(host.data, RULES, clock, lambda what, done, total: None).ingested
+
+    host.view(10)
+    other.view(10)
+    for each in (host, other):
+        eventually(lambda each=each: each.counters()["queued"] == 0)  # type: ignore[misc]
+    disk.stalled = 1
+    host.view(5)
+    host.send(signal.SIGSTOP)
+    clock.jump(DAY_MS)
+    assert run() == {"rows": 20}
+    other.view(3)  # nothing waits for the one that hangs
+    eventually(lambda: other.counters()["queued"] == 0)
+    assert run() == {"rows": 3}
+    host.send(signal.SIGCONT)
+    disk.stalled = 0
+    eventually(lambda: host.counters()["queued"] == 0)
+    assert run() == {"late": 5}
+    status = read_status(host.data)
+    assert status.outcomes == {"rows": 23, "late": 5} and status.lost == {"late": 5}
 
 
 # ---- clocks --------------------------------------------------------------------------------------------

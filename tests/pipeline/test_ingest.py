@@ -84,7 +84,9 @@ def test_every_field_of_a_record_becomes_a_column(tmp_path: Path) -> None:
         "scroll": 0,
     }
     refusal = {"v": RECORD_VERSION, "kind": "consent", "id": "r", "ts_ms": noon_ms(), "policy": "v1"}
-    write(tmp_path, [frame(1, **everything), encode(refusal | {"act": "refuse", "via": "form"})])
+    write(
+        tmp_path, [frame(1, **everything), encode(refusal | {"act": "refuse", "via": "form", "first": True})]
+    )
     assert run(tmp_path) == {"rows": 2}
     [path] = batches(tmp_path)
     described = duckdb.execute(
@@ -96,7 +98,7 @@ def test_every_field_of_a_record_becomes_a_column(tmp_path: Path) -> None:
     assert view["purposes"] == ["necessary", "statistics"]
     assert (refused["act"], refused["purposes"]) == ("refuse", [])
     assert [name for name, value in refused.items() if value is not None] == [
-        *("kind", "id", "ts_ms", "policy", "purposes", "act", "via")
+        *("kind", "id", "ts_ms", "policy", "purposes", "act", "via", "first")
     ]
 
 

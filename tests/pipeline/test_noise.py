@@ -8,12 +8,13 @@ import pytest
 from scipy import stats
 
 from pipeline import intervals, noise
-from pipeline.release import Mechanism, mechanism, noisy_cells
-from pipeline.statistics import ATTO_DELTA_PER_DAY, STATISTICS, Statistic, nano_rho
+from pipeline.release import noisy_cells
+from pipeline.spec import Mechanism, mechanism
+from pipeline.statistics import ATTO_DELTA_PER_DAY, DEFAULT, STATISTICS, Statistic, nano_rho
 from pipeline.windows import Window
 from tests.pipeline.private_events import DAY
 
-ALL = list(STATISTICS.values())
+ALL = [STATISTICS[name] for name in DEFAULT]
 by_name = pytest.mark.parametrize("statistic", ALL, ids=lambda statistic: statistic.name)
 DAY_NANO_RHO = 15_000_000
 WINDOW = Window("day", DAY)

@@ -2,49 +2,19 @@
 
 from datetime import date, timedelta
 from pathlib import Path
+from statistics import fmean
 
 import pandas as pd
 import pytest
 
-from pipeline import publish
-from pipeline.errors import NothingPublished, UnknownStatistic
-from pipeline.query import COLUMNS, report, windows
-from pipeline.windows import Window
+from pipeline import intervals, noise
+from pipeline.errors import NotComparable, NothingPublished, UnknownStatistic
+from pipeline.query import COLUMNS, COMPARED, compare, report, windows
+from pipeline.windows import Window, window_of
 from tests.pipeline.private_events import DAY
+from tests.pipeline.published import days, put
 
 SUNDAY = DAY + timedelta(6)
-
-
-def put(
-    published: Path,
-    statistic: str,
-    window: Window,
-    values: dict[str | None, int],
-    sigma: float = 20.0,
-    private: tuple[str, ...] = (),
-) -> None:
-    """Publish one release as the door does; intervals of thresholded cells are 30 down, 50 up."""
-    cells = [
-        publish.Cell(
-            statistic,
-            key,
-            window.name,
-            window.start,
-            window.end,
-            value,
-            value - (30.0 if key in private else 1.96 * sigma),
-            value + (50.0 if key in private else 1.96 * sigma),
-            sigma,
-            key in private,
-        )
-        for key, value in values.items()
-    ]
-    place = publish.place(published, f"{statistic}/{window.name}/{window.start}")
-    publish.write(place, publish.encode(cells))
-
-
-def days(first: date, count: int) -> list[Window]:
-    return [Window("day", first + timedelta(n)) for n in range(count)]
 
 
 def test_days_add_up(tmp_path: Path) -> None:
@@ -183,3 +153,169 @@ def test_dates_stay_dates(tmp_path: Path) -> None:
     put(tmp_path, "visitors", days(DAY, 1)[0], {None: 100})
     found = windows(tmp_path, "visitors", DAY, DAY)
     assert found["start"][0] == pd.Timestamp(DAY)
+
+
+# ---------- two periods
+
+MONDAY = DAY - timedelta(7)
+
+
+def test_two_weeks_are_compared(tmp_path: Path) -> None:
+    """The difference has the interval that both values make; it is no noise where zero is outside."""
+    for n, day in enumerate(days(MONDAY, 14)):
+        put(tmp_path, "visitors", day, {None: 100 if n < 7 else 130}, sigma=20.0)
+    found = compare(tmp_path, "visitors", DAY, SUNDAY, MONDAY)
+    assert list(found) == COMPARED
+    (line,) = found.to_dict("records")
+    assert (line["value"], line["before"], line["difference"]) == (910, 700, 210)
+    half = 1.96 * 20 * 14**0.5
+    assert (line["lower"], line["upper"]) == pytest.approx((210 - half, 210 + half))
+    assert line["distinguishable"] is True
+    assert (line["before_start"].date(), line["before_end"].date()) == (MONDAY, DAY - timedelta(1))
+    assert (line["start"].date(), line["end"].date()) == (DAY, SUNDAY)
+    assert found.attrs["notes"] == []
+    one = compare(tmp_path, "visitors", DAY, DAY, MONDAY)
+    assert one["distinguishable"].tolist() == [False]
+
+
+def test_keys_of_one_period_only_are_left_out(tmp_path: Path) -> None:
+    """A list is compared key by key, with uneven intervals, and what is left out is said."""
+    put(tmp_path, "pages", Window("week", MONDAY), {"/": 50, "/a": 300, "/b": 280}, private=("/a", "/b"))
+    put(tmp_path, "pages", Window("week", DAY), {"/": 60, "/a": 400, "/c": 290}, private=("/a", "/c"))
+    found = compare(tmp_path, "pages", DAY, SUNDAY, MONDAY)
+    assert found["key"].tolist() == ["/a", "/"]
+    assert found["difference"].tolist() == [100, 10]
+    # Down: 30 of the one, 50 of the other.
+    assert found["lower"][0] == pytest.approx(100 - (30**2 + 50**2) ** 0.5)
+    assert found.attrs["notes"] == ["2 keys are published for one of the periods only and are left out"]
+
+
+def test_rates_are_compared(tmp_path: Path) -> None:
+    """The difference of two ratios has an interval; where one may be anything, so may the difference."""
+    put(tmp_path, "bounce", Window("week", MONDAY), {"bounced": 480, "stayed": 520}, sigma=26.0)
+    put(tmp_path, "bounce", Window("week", DAY), {"bounced": 300, "stayed": 700}, sigma=26.0)
+    (line,) = compare(tmp_path, "bounce_rate", DAY, SUNDAY, MONDAY).to_dict("records")
+    assert line["difference"] == pytest.approx(-0.18)
+    assert line["lower"] < -0.18 < line["upper"] < 0
+    assert line["distinguishable"] is True
+    put(tmp_path, "bounce", Window("week", DAY), {"bounced": 3, "stayed": -2}, sigma=26.0)
+    (line,) = compare(tmp_path, "bounce_rate", DAY, SUNDAY, MONDAY).to_dict("records")
+    assert line["upper"] - line["lower"] > 1
+    assert line["distinguishable"] is False
+
+
+def test_chance_is_said_where_many_are_compared(tmp_path: Path) -> None:
+    """Of forty differences two are expected outside of their intervals with nothing behind them."""
+    keys: dict[str | None, int] = {f"/{n}": 100 for n in range(40)}
+    for week in (MONDAY, DAY):
+        put(tmp_path, "pages", Window("week", week), keys)
+    assert compare(tmp_path, "pages", DAY, SUNDAY, MONDAY).attrs["notes"] == [
+        "Of 40 differences, about 2 would leave the noise by chance"
+    ]
+
+
+def test_intervals_of_differences_cover() -> None:
+    """In 93 to 97 % of cases the interval of a difference holds the true one."""
+    values, before = noise.gaussian([700] * 4000, 54.0), noise.gaussian([620] * 4000, 20.0)
+    found = [
+        intervals.difference(v, intervals.plain(v, 54.0), b, intervals.plain(b, 20.0))
+        for v, b in zip(values, before, strict=True)
+    ]
+    assert 0.93 <= fmean(lower <= 80 <= upper for lower, upper in found) <= 0.97
+
+
+@pytest.mark.parametrize("against", [DAY - timedelta(6), DAY, DAY + timedelta(30)])
+def test_periods_that_overlap_are_refused(tmp_path: Path, against: date) -> None:
+    """The line says when the earlier period has to begin."""
+    with pytest.raises(NotComparable, match="begin it on 2026-11-16 or before"):
+        compare(tmp_path, "visitors", DAY, SUNDAY, against)
+
+
+def test_periods_of_which_other_days_are_released_are_refused(tmp_path: Path) -> None:
+    """Six days are not compared with seven; a week is compared with its days."""
+    for day in days(MONDAY, 6):
+        put(tmp_path, "visitors", day, {None: 100})
+    put(tmp_path, "visitors", Window("week", DAY), {None: 700})
+    with pytest.raises(
+        NotComparable,
+        match=r"2026-11-23 to 2026-11-29 \(7 days\) and, .* 2026-11-16 to 2026-11-21 \(6 days\): choose",
+    ):
+        compare(tmp_path, "visitors", DAY, SUNDAY, MONDAY)
+    put(tmp_path, "visitors", Window("day", DAY - timedelta(1)), {None: 100})
+    assert compare(tmp_path, "visitors", DAY, SUNDAY, MONDAY)["difference"].tolist() == [0]
+
+
+# ---------- what an interval does not say
+
+
+def test_windows_tell_for_which_size_they_are(tmp_path: Path) -> None:
+    """Weekly totals, weekly lists beside daily totals, and 28 days are explained."""
+
+    def said(site: str, statistic: str, window: Window) -> str:
+        (caveat,) = report(tmp_path / site, statistic, window.start, window.end).attrs["caveats"]
+        return str(caveat)
+
+    week, block = Window("week", DAY), window_of("28-days", DAY)
+    put(tmp_path / "small", "visitors", week, {None: 700})
+    put(tmp_path / "small", "devices", week, {"mobile": 700})
+    put(tmp_path / "medium", "visitors", Window("day", DAY), {None: 700})
+    put(tmp_path / "medium", "devices", week, {"mobile": 700})
+    put(tmp_path / "tiny", "visitors", block, {None: 700})
+    assert said("small", "visitors", week).startswith("Released as for a small site: weekly figures")
+    assert said("small", "devices", week) == said("small", "visitors", week)
+    assert said("medium", "devices", week).startswith("Released as for a medium site: daily totals, weekly")
+    assert said("tiny", "visitors", block).startswith(
+        "Released as for a very small site: totals over 28 days"
+    )
+    assert report(tmp_path / "medium", "visitors", DAY, DAY).attrs["caveats"] == []
+    with pytest.raises(NothingPublished, match="only totals over 28 days are released; ask for visitors"):
+        report(tmp_path / "tiny", "devices", block.start, block.end)
+
+
+def test_views_that_were_cut_off_are_estimated(tmp_path: Path) -> None:
+    """Where the clipped are published for the same days, page views come with how many are missing."""
+    cut = "Page views above 10 of a visitor-day are not counted, which no interval covers"
+    for day in days(DAY, 2):
+        put(tmp_path, "pageviews", day, {None: 3000}, sigma=166.0)
+        put(tmp_path, "visitors", day, {None: 1000}, sigma=10.0)
+
+    def said(end: date = DAY) -> str:
+        return str(report(tmp_path, "pageviews", DAY, end).attrs["caveats"][0])
+
+    assert said() == f"{cut}; how many is not published"
+    put(tmp_path, "clipped", days(DAY, 1)[0], {None: 60}, sigma=10.0)
+    assert said() == (
+        f"{cut}: 6.0% of visitor-days (4.0% … 8.0%) had more, so at least 60 page views (40 … 80) are missing"
+    )
+    assert said(DAY + timedelta(1)) == f"{cut}; how many is not published for the same days"
+    put(tmp_path, "visitors", days(DAY, 1)[0], {None: 3}, sigma=10.0)
+    assert said() == f"{cut}; how many is lost in the noise"
+
+
+def test_bounds_are_said_where_they_cut(tmp_path: Path) -> None:
+    """Pages, visits, and rates made of them, say what is not counted."""
+    for name in ("pageviews", "visits"):
+        put(tmp_path, name, Window("day", DAY), {None: 3000})
+    put(tmp_path, "pages", Window("day", DAY), {"/": 300})
+    assert report(tmp_path, "pages", DAY, DAY).attrs["caveats"] == [
+        "At most 6 pages of a visitor-day are counted, which no interval covers"
+    ]
+    caveats = windows(tmp_path, "views_per_visit", DAY, DAY).attrs["caveats"]
+    assert [caveat.split()[:3] for caveat in caveats] == [
+        ["Page", "views", "above"],
+        ["Visits", "above", "2"],
+    ]
+
+
+def test_who_is_not_in_the_numbers_is_said(tmp_path: Path) -> None:
+    """Beside visitors stands the consent rate with its interval, where it is published and says something."""
+    put(tmp_path, "visitors", Window("day", DAY), {None: 100})
+    assert report(tmp_path, "visitors", DAY, DAY).attrs["caveats"] == []
+    put(tmp_path, "consents", Window("day", DAY), {"granted": 620, "refused": 380})
+    (caveat,) = report(tmp_path, "visitors", DAY, DAY).attrs["caveats"]
+    assert caveat.startswith("Of browsers that chose for the first time 62% (59% … 65%) granted something")
+    (rate,) = report(tmp_path, "consent_rate", DAY, DAY)["value"]
+    assert rate == pytest.approx(0.62)
+    put(tmp_path, "visitors", Window("day", SUNDAY), {None: 100})
+    put(tmp_path, "consents", Window("day", SUNDAY), {"granted": 12, "refused": -9})
+    assert report(tmp_path, "visitors", SUNDAY, SUNDAY).attrs["caveats"] == []

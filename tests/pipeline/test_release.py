@@ -1,7 +1,9 @@
 """The one door, from private events to published files and the ledger."""
 
+import contextlib
 import os
 import random
+import shutil
 import signal
 import stat
 import subprocess
@@ -15,11 +17,15 @@ import duckdb
 import pytest
 
 from collector.policy import Budget, Policy
-from pipeline.errors import LedgerError
+from pipeline.commitment import commitment
+from pipeline.errors import BudgetExhausted, LedgerError, StoreError
 from pipeline.ledger import Ledger
-from pipeline.publish import place
-from pipeline.release import release_due
-from pipeline.statistics import STATISTICS
+from pipeline.published import HEAD, START, head_of, manifest_of, place
+from pipeline.query import windows
+from pipeline.release import correct, release_due
+from pipeline.spec import mechanism
+from pipeline.statistics import DEFAULT, STATISTICS, nano_rho
+from pipeline.store import batch_files, events_of
 from pipeline.windows import Window, last_closed_day, tier_of, window_of
 from tests.pipeline.private_events import DAY, POLICY, Row, at, closed, row, store
 
@@ -79,8 +85,9 @@ def test_a_day_is_published_with_noise_and_intervals(tmp_path: Path) -> None:
 def test_public_keys_are_published_empty_or_not(tmp_path: Path) -> None:
     """Every public key has a cell, with noise around zero where nothing was seen."""
     release(tmp_path, under("large", pages=("/", "/about")), DAY)
-    for name, statistic in STATISTICS.items():
+    for name in DEFAULT:
         found = cells(tmp_path, f"{name}/day/{DAY}")
+        statistic = STATISTICS[name]
         keys = [None] if statistic.keys == (None,) else list(statistic.keys or ("/", "/about"))
         assert len(found) == len(keys)
         assert keys == [None] or [cell["key"] for cell in found] == keys
@@ -193,12 +200,12 @@ def test_releasing_again_changes_nothing(tmp_path: Path) -> None:
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         assert set(ledger.releases()) == set(first)
         assert {place(Path(), name): ledger.output(name) for name in first} == {
-            Path(name): content for name, content in before.items()
+            Path(name): content for name, content in before.items() if name != HEAD
         }
-        # Each day pays for its own totals and for the lists of its week, 0.66 of ρ = 0.015 in all.
+        # Each day pays for its own totals and for the lists of its week, 0.98 of ρ = 0.015 in all.
         for day in Window("week", DAY).days:
             rho, delta = ledger.spent(day)
-            assert rho == 9_900_000
+            assert rho == 14_700_000
             assert 0 < delta <= 1_000_000
 
 
@@ -239,6 +246,91 @@ def test_a_rewound_ledger_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match=r"put the newest ledger\.sqlite back"):
         release(tmp_path, under(), DAY + timedelta(2))
     assert published(tmp_path) == before
+
+
+def test_a_directory_put_back_as_a_whole_but_for_the_head_is_refused(tmp_path: Path) -> None:
+    """Ledger and files of yesterday together: the head of the chain, kept elsewhere, tells."""
+    release(tmp_path, under(), DAY)
+    shutil.copytree(tmp_path, tmp_path.with_name("copy"))
+    release(tmp_path, under(), DAY + timedelta(1))
+    head = (tmp_path / "published" / "head.json").read_bytes()
+    copy = tmp_path.with_name("copy")
+    (copy / "published" / "head.json").write_bytes(head)
+    with pytest.raises(LedgerError, match=r"knows of 14 releases that ledger\.sqlite does not have"):
+        release(copy, under(), DAY + timedelta(1))
+    (copy / "published" / "head.json").unlink()
+    assert "released" in release(copy, under(), DAY + timedelta(1)).values(), "without it nobody can tell"
+    assert head_of(copy / "published") != head_of(tmp_path / "published")
+
+
+def test_a_correction_is_a_second_charge_and_a_second_file(tmp_path: Path) -> None:
+    """It spends what is left, says why, leaves the first file as it was, and answers from then on."""
+    store(tmp_path, crowd(500))
+    release(tmp_path, under(), DAY)
+    first, before = f"visitors/day/{DAY}", published(tmp_path)
+    store(tmp_path, crowd(300))
+    outcome = correct(tmp_path, under(), lambda: closed(DAY), first, "bots were counted")
+    assert outcome.release_id == f"{first}/2" and outcome.state == "released"
+    assert before.items() <= {**published(tmp_path), "head.json": before["head.json"]}.items()
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        assert ledger.spent(str(DAY))[0] <= ledger.cap(str(DAY))[0] == 15_000_000
+        assert ledger.charges(outcome.release_id)[0] == ledger.charges(first)[0]
+        assert len(ledger.in_order()) == ledger.head().number
+    about = manifest_of(place(tmp_path / "published", outcome.release_id))
+    assert (about.why, about.release) == ("bots were counted", outcome.release_id)
+    [value] = windows(tmp_path / "published", "visitors", DAY, DAY)["value"]
+    assert abs(value - 300) < 6 * about.sigma
+    assert set(release(tmp_path, under(), DAY).values()) == {"known"}
+    for _ in range(20):
+        with contextlib.suppress(BudgetExhausted):
+            correct(tmp_path, under(), lambda: closed(DAY), first, "again")
+    with pytest.raises(BudgetExhausted, match="have spent their whole budget"):
+        correct(tmp_path, under(), lambda: closed(DAY), first, "again")
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        assert ledger.spent(str(DAY))[0] == 15_000_000
+
+
+def test_what_cannot_be_corrected_says_why(tmp_path: Path) -> None:
+    """A release nobody made, and one whose records are gone: refused, and nothing is charged."""
+    release(tmp_path, under(), DAY)
+    before = published(tmp_path)
+    with pytest.raises(LedgerError, match="was never released: name one like"):
+        correct(tmp_path, under(), lambda: closed(DAY), "visitors/day/2020-01-01", "why")
+    with pytest.raises(StoreError, match="over their retention"):
+        correct(tmp_path, under(), lambda: closed(DAY + timedelta(200)), f"visitors/day/{DAY}", "why")
+    assert published(tmp_path) == before
+
+
+def test_the_head_chains_every_release(tmp_path: Path) -> None:
+    """Recomputed from the first release on, it is the one that is published; another byte gives another."""
+    release(tmp_path, under(), DAY + timedelta(2))
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        chained, other = START, START
+        for name in ledger.in_order():
+            content = ledger.output(name) or b""
+            chained, other = chained.after(name, content), other.after(name, content + b" ")
+        assert chained == ledger.head() == head_of(tmp_path / "published") != other
+        assert chained.number == len(ledger.releases())
+
+
+def test_a_release_says_how_it_was_made(tmp_path: Path) -> None:
+    """Bounds, noise, cost, keys and hashes stand in the file itself; of the data a keyed commitment only."""
+    store(tmp_path, crowd(30))
+    release(tmp_path, under("large", pages=("/",)), DAY)
+    pages = manifest_of(place(tmp_path / "published", f"pages/day/{DAY}"))
+    row, drawn = STATISTICS["pages"], mechanism(STATISTICS["pages"], nano_rho(0.2, 4_000_000))
+    assert (pages.l0, pages.linf, pages.l2) == (row.l0, row.linf, row.l2)
+    assert (pages.sigma, pages.threshold) == (drawn.sigma, drawn.threshold)
+    assert (pages.nano_rho, pages.atto_delta) == (drawn.nano_rho, drawn.atto_delta)
+    assert pages.days == [str(DAY)] and pages.public_keys == ["/"]
+    assert pages.keys == f"known beforehand; others from traffic, at {drawn.threshold} or more"
+    files = batch_files(events_of(tmp_path, str(DAY)))
+    assert pages.inputs == commitment(tmp_path, files)
+    assert pages.inputs == manifest_of(place(tmp_path / "published", f"visits/day/{DAY}")).inputs
+    key = tmp_path / "keys" / "commitment.key"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    key.unlink()
+    assert commitment(tmp_path, files) != pages.inputs, "without the key nobody can try contents out"
 
 
 def test_a_lost_file_is_published_again_as_it_was(tmp_path: Path) -> None:
@@ -284,9 +376,9 @@ def test_killed_at_any_moment_a_run_leaves_charges_with_bytes(tmp_path: Path) ->
         assert kept.items() <= files.items()
         kept = files
     release(tmp_path, under("large"), last_day)
-    assert len([name for name in published(tmp_path) if name.endswith(".parquet")]) == 14 * len(STATISTICS)
+    assert len([name for name in published(tmp_path) if name.endswith(".parquet")]) == 14 * len(DEFAULT)
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
-        assert {ledger.spent(day)[0] for day in Window("week", DAY).days} == {2_640_000}
+        assert {ledger.spent(day)[0] for day in Window("week", DAY).days} == {3_920_000}
 
 
 # ---------- what it leaves on the disk, and what it says of itself
@@ -297,8 +389,8 @@ def test_the_ledger_is_private_and_nothing_else_is_left(tmp_path: Path) -> None:
     store(tmp_path, crowd(10))
     release(tmp_path, under(), DAY)
     assert stat.S_IMODE((tmp_path / "ledger.sqlite").stat().st_mode) == 0o600
-    assert {each.name for each in tmp_path.iterdir()} == {"events", "ledger.sqlite", "published"}
-    assert all(name.endswith(".parquet") for name in published(tmp_path))
+    assert {each.name for each in tmp_path.iterdir()} == {"events", "keys", "ledger.sqlite", "published"}
+    assert all(name.endswith(".parquet") or name == HEAD for name in published(tmp_path))
 
 
 def test_progress_counts_days(tmp_path: Path) -> None:

@@ -3,17 +3,23 @@
 import fcntl
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from collector.record import DAY_MS, REASONS
 from pipeline.days import seal
+from pipeline.fates import DROPS, FRAMES
 from pipeline.ingest import ingest
-from pipeline.status import as_json, in_words, read_status
+from pipeline.metrics import as_prometheus
+from pipeline.status import COUNTERS_DAYS, as_json, forget_workers, in_words, read_status
 from pipeline.windows import last_closed_day
 from tests.pipeline.logs import DAY, frame, noon_ms, write
 
+ROOT = Path(__file__).parents[2]
 CLOSED_MS = noon_ms() + 14 * 60 * 60 * 1000
 
 
@@ -49,7 +55,7 @@ def test_what_a_dead_worker_left_is_unaccounted(tmp_path: Path) -> None:
     dead = read_status(tmp_path)
     assert (dead.workers[0].alive, dead.totals["queued"]) == (False, 0)
     assert dead.lost == {"unaccounted": 3}
-    assert "Lost: 3 unaccounted" in words(tmp_path)
+    assert "Lost:\n  3 unaccounted: were in memory" in words(tmp_path)
     assert "1 search-engine" in words(tmp_path)
 
 
@@ -61,6 +67,8 @@ def test_counters_add_up_over_workers(tmp_path: Path) -> None:
     assert status.totals["accepted"] == 9
     assert status.summed("dropped") == {"bot": 1, "queue_full": 2, "rate": 1}
     assert status.lost == {"queue_full": 2}
+    said = words(tmp_path)
+    assert said.index("1 rate:") < said.index("Lost:") < said.index("2 queue_full:")
 
 
 def test_every_frame_of_the_logs_is_told(tmp_path: Path) -> None:
@@ -97,3 +105,50 @@ def test_a_program_reads_the_same(tmp_path: Path, key: str) -> None:
     made = json.loads(json.dumps(as_json(read_status(tmp_path))))
     assert key in made
     assert made["totals"]["unaccounted"] == made["lost"]["unaccounted"] == 1
+
+
+def test_a_monitor_reads_the_same(tmp_path: Path) -> None:
+    """The Prometheus form holds every counter with its label, and parses as Prometheus reads it."""
+    persist(tmp_path, "aa", accepted=9, written=3, dropped={"bot": 1, "quota": 2}, errors={"OSError": 4})
+    write(tmp_path, [frame(1), frame(2, v=9)])
+    ingest(tmp_path, lambda: CLOSED_MS, lambda *_: None)
+    found = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(as_prometheus(read_status(tmp_path)))
+        for sample in family.samples
+    }
+    assert found["impersonal_lost_total",] == 2 + 3 + 1
+    assert found["impersonal_lost", "unaccounted"] == 3 and found["impersonal_lost", "version"] == 1
+    assert found["impersonal_dropped", "quota"] == 2 and found["impersonal_faults", "OSError"] == 4
+    assert found["impersonal_workers", "ended"] == 1 and found["impersonal_frames", "rows"] == 1
+    assert found["impersonal_waiting_log_bytes",] == 0 and found["impersonal_open_days",] == 1
+
+
+def test_counters_go_some_weeks_after_their_worker(tmp_path: Path) -> None:
+    """A dead worker's counters are removed after 28 days; a living one's never."""
+    persist(tmp_path, "aa", accepted=3, written=1)
+    persist(tmp_path, "bb", accepted=1, written=1)
+    lock = os.open(tmp_path / "status" / "bb.lock", os.O_RDWR)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    forget_workers(tmp_path, lambda: noon_ms() + COUNTERS_DAYS * DAY_MS)
+    assert read_status(tmp_path).lost == {"unaccounted": 2}
+    forget_workers(tmp_path, lambda: noon_ms() + COUNTERS_DAYS * DAY_MS + 1)
+    assert [path.stem for path in (tmp_path / "status").glob("*")] == ["bb", "bb"]
+    os.close(lock)
+
+
+def test_a_reason_nobody_knows_is_a_loss(tmp_path: Path) -> None:
+    """Counters of a newer collector: what it dropped is not taken for nothing."""
+    persist(tmp_path, "aa", accepted=1, dropped={"eclipse": 1})
+    assert read_status(tmp_path).lost == {"eclipse": 1}
+    assert "eclipse: is unknown here" in words(tmp_path)
+
+
+def test_every_reason_of_the_collector_has_its_words() -> None:
+    """Whatever the source drops an event for is a row of the table, and no row is without its source."""
+    source = "".join(path.read_text() for path in (ROOT / "collector").glob("*.py"))
+    said = set(re.findall(r'(?:_refused|_dropped)\["(\w+)"\]|Dropped\("(\w+)"', source))
+    privacy = (ROOT / "collector" / "privacy.py").read_text()
+    said |= {(reason, "") for reason in re.findall(r'return "(\w+)"(?:  #|\n)', privacy)}
+    assert {first or second for first, second in said} | {"unaccounted"} == set(DROPS)
+    assert set(REASONS) | {"late", "duplicate"} == set(FRAMES)

@@ -1,0 +1,98 @@
+"""What to know when reading a statistic, in sentences, judged from published files alone."""
+
+from datetime import date
+from math import isnan
+from pathlib import Path
+
+from pipeline import intervals, released
+from pipeline.errors import NothingPublished
+from pipeline.rates import RATIOS
+from pipeline.statistics import STATISTICS
+from pipeline.windows import BLOCK
+
+CLIPPED = "clipped"
+"""The statistic that counts visitor-days of which page views were cut off."""
+
+_VERY_SMALL = "Released as for a very small site: totals over 28 days, no lists; less would be mostly noise"
+_SMALL = "Released as for a small site: weekly figures, as those of a day would be mostly noise"
+_MEDIUM = "Released as for a medium site: daily totals, weekly lists, as those of a day would be mostly noise"
+_VAGUE = 0.5  # width of an interval from which on a rate says nothing
+_CUT = "Page views above 10 of a visitor-day are not counted, which no interval covers"
+
+
+def caveats(published: Path, statistic: str, start: date, end: date) -> list[str]:
+    """Which windows are released and why, and what the bounds cut off, which no interval covers."""
+    sources = RATIOS[statistic].sources if statistic in RATIOS else (statistic,)
+    found = _windows(published, sources, start, end)
+    if "pageviews" in sources:
+        found.append(_cut(published, start, end))
+    if "visits" in sources:
+        found.append("Visits above 2 of a visitor-day are not counted, which no interval covers")
+    if "visitors" in sources:
+        found += _coverage(published, start, end)
+    if "pages" in sources:
+        found.append("At most 6 pages of a visitor-day are counted, which no interval covers")
+    return found
+
+
+def _windows(published: Path, sources: tuple[str, ...], start: date, end: date) -> list[str]:
+    """Where windows are longer than a day: for which size of site that is."""
+    names = _names(published, sources, start, end)
+    if BLOCK in names:
+        return [_VERY_SMALL]
+    if "week" not in names:
+        return []
+    is_list = any(name in STATISTICS and STATISTICS[name].kind == "list" for name in sources)
+    return [_MEDIUM if is_list and "day" in _names(published, ("visitors",), start, end) else _SMALL]
+
+
+def _names(published: Path, sources: tuple[str, ...], start: date, end: date) -> set[str]:
+    try:
+        return {window.name for window in released.inside(published, sources, start, end)}
+    except NothingPublished:
+        return set()
+
+
+def _coverage(published: Path, start: date, end: date) -> list[str]:
+    """How many browsers agreed to be counted, where that is published and more than noise."""
+    try:
+        chosen = released.disjoint(released.inside(published, ("consents",), start, end))
+    except NothingPublished:
+        return []
+    cells, _ = released.summed(released.read(chosen.values()), list(chosen))
+    (granted, sigma), (refused, _) = (
+        tuple(cells[cells["key"] == key][["value", "sigma"]].iloc[0]) for key in ("granted", "refused")
+    )
+    rate, lower, upper, _ = intervals.ratio(granted, refused, sigma)
+    if isnan(rate) or upper - lower > _VAGUE:
+        return []
+    return [
+        f"Of browsers that chose for the first time {rate:.0%} ({lower:.0%} … {upper:.0%}) granted "
+        "something; where counting waits for consent, all others are in no number"
+    ]
+
+
+def _cut(published: Path, start: date, end: date) -> str:
+    """The share of visitor-days of which page views were cut off, where that is published."""
+    try:
+        both = released.disjoint(released.inside(published, (CLIPPED, "visitors"), start, end))
+        views = released.disjoint(released.inside(published, ("pageviews",), start, end))
+    except NothingPublished:
+        return f"{_CUT}; how many is not published"
+    if both.keys() != views.keys():
+        return f"{_CUT}; how many is not published for the same days"
+    cells, _ = released.summed(released.read(both.values()), list(both))
+    (cut, least, most, sigma), (visitors, whole_sigma) = (
+        tuple(cells[cells["statistic"] == name][columns].iloc[0])
+        for name, columns in (
+            (CLIPPED, ["value", "lower", "upper", "sigma"]),
+            ("visitors", ["value", "sigma"]),
+        )
+    )
+    share, lower, upper, _ = intervals.quotient(cut, sigma, visitors, whole_sigma)
+    if isnan(share) or upper > 1:
+        return f"{_CUT}; how many is lost in the noise"
+    return (
+        f"{_CUT}: {share:.1%} of visitor-days ({lower:.1%} … {upper:.1%}) had more, so at least "
+        f"{max(cut, 0):,.0f} page views ({max(least, 0):,.0f} … {max(most, 0):,.0f}) are missing"
+    )

@@ -1,0 +1,94 @@
+"""What a release will do before it does it: its noise, its cost, and a hash that identifies both."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+
+from pipeline import noise, sql
+from pipeline.published import Manifest
+from pipeline.statistics import Statistic
+from pipeline.windows import Window
+
+CODE_VERSION = version("impersonal")
+
+STEPS = ("events", "visits", "visitor_days")
+"""What is built for a window before its statistics are counted, in order."""
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """The noise of one statistic and what it costs each day. ρ in billionths, δ in units of 1e-18."""
+
+    sigma: float
+    threshold: int | None
+    """Private keys are published from this noisy value on."""
+    nano_rho: int
+    atto_delta: int
+
+
+@cache
+def mechanism(statistic: Statistic, budget_nano_rho: int) -> Mechanism:
+    """The least noise that a budget of ρ buys.
+
+    A statistic with declared and private keys runs two mechanisms of the same σ on disjoint cells of one
+    vector. What a visitor-day changes in both has length l2 at most, and ρ grows with the square of that
+    length, so the halves' costs add up to the cost of the whole, which is charged once.
+    """
+    row = statistic
+    sigma = noise.sigma_within(row.l2, budget_nano_rho)
+    cost = noise.nano_rho(row.l2, sigma)
+    if not row.is_private:
+        return Mechanism(sigma, None, cost, 0)
+    threshold = noise.threshold_within(row.l0, row.l2, row.linf, sigma, row.atto_delta)
+    return Mechanism(sigma, threshold, cost, noise.atto_delta(row.l0, row.l2, row.linf, sigma, threshold))
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One statistic over one window."""
+
+    statistic: Statistic
+    window: Window
+    mechanism: Mechanism
+    public_keys: tuple[str | None, ...]
+    number: int = 1
+    """1, or which correction of the release this is, from 2 on."""
+    why: str = ""
+
+    @property
+    def release_id(self) -> str:
+        """The name of the release: visitors/day/2026-11-24, and visitors/day/2026-11-24/2 corrected."""
+        first = f"{self.statistic.name}/{self.window.name}/{self.window.start}"
+        return first if self.number == 1 else f"{first}/{self.number}"
+
+    @property
+    def hash(self) -> str:
+        """Identifies what is run: its bounds, its SQL, its noise and its public keys; 64 hex digits."""
+        row = self.statistic
+        steps = [sql.text(f"release.{step}") for step in STEPS] + [sql.text(f"statistics.{row.name}")]
+        spec = (row, self.window.name, self.mechanism, self.public_keys, steps)
+        return hashlib.sha256(repr(spec).encode()).hexdigest()
+
+    def manifest(self, inputs: str) -> Manifest:
+        """What the release says of itself, with the commitment to its inputs."""
+        row, drawn = self.statistic, self.mechanism
+        learnt = f"from traffic, at {drawn.threshold} or more" if row.is_private else ""
+        return Manifest(
+            release=self.release_id,
+            days=list(self.window.days),
+            definition=row.definition,
+            l0=row.l0,
+            linf=row.linf,
+            l2=row.l2,
+            sigma=drawn.sigma,
+            threshold=drawn.threshold,
+            nano_rho=drawn.nano_rho,
+            atto_delta=drawn.atto_delta,
+            keys="; others ".join(filter(None, ("known beforehand" if self.public_keys else "", learnt))),
+            public_keys=list(self.public_keys),
+            spec_hash=self.hash,
+            code_version=CODE_VERSION,
+            inputs=inputs,
+            why=self.why,
+        )

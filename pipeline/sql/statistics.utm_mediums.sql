@@ -1,0 +1,6 @@
+-- one row per campaign medium; value: visitor-days whose first visit it brought, 1 each
+SELECT
+  coalesce(utm_medium, '(none)') AS key,
+  count(*) AS value
+FROM visitor_days
+GROUP BY coalesce(utm_medium, '(none)')
