@@ -145,20 +145,22 @@ class Decider:
         self._policy = policy
         self._limit = limit
         self._day = -1
-        self._known: dict[tuple[bytes | None, bool, bool], Decision] = {}
+        self._known: dict[tuple[int, bytes | None, bool, bool], Decision] = {}
 
     def __call__(self, ts_ms: int, cookie: bytes | None, gpc: bool, dnt: bool) -> Decision:
         """The decision for one request. Versions change at midnight UTC, so a day's answers hold."""
+        known = self._known.get((ts_ms // DAY_MS, cookie, gpc, dnt))
+        return known or self._decided(ts_ms, cookie, gpc, dnt)
+
+    def _decided(self, ts_ms: int, cookie: bytes | None, gpc: bool, dnt: bool) -> Decision:
         if cookie is not None and len(cookie) > MAX_COOKIE_BYTES:
-            cookie = None
+            return self(ts_ms, None, gpc, dnt)
         day = ts_ms // DAY_MS
         if day != self._day or len(self._known) >= self._limit:
             self._known = {}
             self._day = day
-        key = (cookie, gpc, dnt)
-        decision = self._known.get(key)
-        if decision is None:
-            decision = self._known[key] = decide(self._policy, ts_ms, cookie, gpc=gpc, dnt=dnt)
+        decision = decide(self._policy, ts_ms, cookie, gpc=gpc, dnt=dnt)
+        self._known[day, cookie, gpc, dnt] = decision
         return decision
 
 

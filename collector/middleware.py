@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -32,6 +33,7 @@ Message = MutableMapping[str, Any]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SCOPE_KEY = "impersonal"
+_DEFAULT = Reason.DEFAULT  # Python 3.11 takes microseconds to find a member of an enum
 
 
 def now_ms() -> int:
@@ -95,15 +97,11 @@ class Collector:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the collector's own routes; watch the host's page views; pass everything on."""
-        kind = scope["type"]
-        if kind == "lifespan":
-            await self._lifespan(scope, receive, send)
+        if scope["type"] != "http":
+            await self._other(scope, receive, send)
             return
         # The host asks granted(scope) in its handlers, so the scope itself carries the way to the answer.
         scope[SCOPE_KEY] = self._observer
-        if kind != "http":
-            await self.app(scope, receive, send)
-            return
         path, root_path = scope["path"], scope.get("root_path", "")
         if self._path in path and path.removeprefix(root_path).startswith(self._path + "/"):
             await self._own(scope, receive, send, path.removeprefix(root_path).removeprefix(self._path))
@@ -112,38 +110,40 @@ class Collector:
             await self.app(scope, receive, send)
             return
 
-        async def watch(message: Message) -> None:
-            await send(message)
-            if message["type"] == "http.response.start":
-                self._view(scope, root_path, message)
-
-        await self.app(scope, receive, watch)
+        await self.app(scope, receive, _Watch(self._started, scope, root_path, send).send)
 
     def warm(self) -> None:
         """Build the resolvers now: for a preloading server, before it forks. Lifespan does it otherwise."""
         self._enricher.warm()
 
-    def _view(self, scope: Scope, root_path: str, start: Message) -> None:
-        """Record a page view, if the response is one and the visitor allows anything of it."""
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+            return
+        scope[SCOPE_KEY] = self._observer
+        await self.app(scope, receive, send)
+
+    async def _started(self, scope: Scope, root_path: str, send: Send, start: Message) -> None:
+        """Send a response's start, then record a page view, if it is one and its visitor allows any of it."""
+        await send(start)
         try:
-            status, headers = start["status"], start.get("headers", ())
+            observer, writer = self._observer, self.writer
             head = capture.picked(scope["headers"])
-            if not capture.is_page_view("GET", status, headers, head, scope["path"]) or capture.is_prefetch(
-                head
-            ):
+            answer = start.get("headers", ())
+            if not capture.is_page_view("GET", start["status"], answer, head, scope["path"]):
+                return
+            if capture.is_prefetch(head):
                 return
             ts_ms = self._clock()
-            decision = self._observer.decide(head, ts_ms)
-            self.writer.decisions[decision.reason] += 1
+            decision = observer.decide(head, ts_ms)
+            writer.decisions[decision.reason] += 1
             if decision.fields:
-                if self._observer.is_shown_again(scope, head, decision, ts_ms):
-                    return
-                seen = self._observer.page_view(scope, root_path, head, decision, ts_ms)
-                self.writer.put(seen)
-            elif decision.reason is Reason.DEFAULT:
-                self.writer.glance(head.get(b"user-agent", b"")[:MAX_AGENT_BYTES])
+                if b"referer" not in head or not observer.is_shown_again(scope, head, decision, ts_ms):
+                    writer.put(observer.page_view(scope, root_path, head, decision, ts_ms))
+            elif decision.reason is _DEFAULT:
+                writer.glance(head.get(b"user-agent", b"")[:MAX_AGENT_BYTES])
         except Exception as error:  # the host's response must not know
-            self.writer.failed(error)
+            writer.failed(error)
 
     async def _own(self, scope: Scope, receive: Receive, send: Send, route: str) -> None:
         try:
@@ -176,6 +176,26 @@ class Collector:
             await act()
         except Exception as error:  # the host starts and stops whatever becomes of the collector
             self.writer.failed(error)
+
+
+class _Watch(msgspec.Struct):
+    """The way of one response's messages.
+
+    A method of a small object, where a function defined anew for each request would do: the interpreter
+    remembers methods at the places that call them, and pays for each new function.
+    """
+
+    started: Callable[[Scope, str, Send, Message], Awaitable[None]]
+    scope: Scope
+    root_path: str
+    pass_on: Send
+
+    def send(self, message: Message) -> Awaitable[None]:
+        """Pass a message on as it is; with the first of a response, see whether it is a page view."""
+        if message["type"] == "http.response.start":
+            return self.started(self.scope, self.root_path, self.pass_on, message)
+        passed: Awaitable[None] = self.pass_on(message)
+        return passed
 
 
 def granted(scope: Scope) -> frozenset[str]:

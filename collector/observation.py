@@ -7,6 +7,7 @@ by the decision alone: a field that is not granted is never read.
 
 import secrets
 from collections.abc import Callable
+from datetime import date
 from functools import lru_cache
 from hashlib import md5
 from itertools import count
@@ -20,6 +21,7 @@ from collector.enrich import Enricher
 from collector.identity import Pseudonyms, VisitorId, mode, read_id
 from collector.policy import Service
 from collector.record import (
+    DAY_MS,
     FIELDS,
     LEVELS,
     MAX_RECORD_BYTES,
@@ -27,7 +29,6 @@ from collector.record import (
     TIME_STEP_MS,
     Field,
     date_of,
-    day_of,
     encode,
 )
 
@@ -107,6 +108,8 @@ class Tools:
         self._referrer_host = remember(capture.referrer_host)
         self._client_address = remember(self._read_address)
         self._visitor_id = remember(read_id)
+        self._route = remember(_route)
+        self._date = remember(lambda day: date_of(day * DAY_MS))
         self.network = remember(enricher.network)
         self.country = enricher.country  # a table look-up, cheaper than remembering
 
@@ -121,6 +124,19 @@ class Tools:
         """The canonical page address."""
         return self._page_path(seen.raw_path, seen.path, seen.root_path)
 
+    def route(self, seen: Observation) -> str | None:
+        """The page as the app's own route table names it."""
+        found = seen.routed
+        if found is None:
+            return None
+        # What route_template tells values apart by: 7 and 7.0 are equal, and written differently.
+        parameters = tuple((name, value, type(value)) for name, value in found.parameters.items())
+        key = (found.template, found.whole, parameters, found.mounted, seen.path, seen.root_path)
+        try:
+            return self._route(*key)
+        except TypeError:  # a parameter that cannot be a key
+            return page.route_template(found, seen.path, seen.root_path)
+
     def campaign(self, seen: Observation) -> capture.Campaign:
         """The campaign that the query string names."""
         return self._campaign(seen.query, CAMPAIGN_PARAMETERS)
@@ -131,13 +147,22 @@ class Tools:
 
     def mode(self, seen: Observation) -> str:
         """The cookie level the visitor is known under; a consent is given under the id it is about."""
-        return "long-lived" if seen.kind == "consent" else mode(seen.decision, date_of(seen.ts_ms))
+        return "long-lived" if seen.kind == "consent" else mode(seen.decision, self.date(seen))
 
     def visitor_id(self, seen: Observation) -> VisitorId | None:
         """The visitor's id, where the long-lived one may be read."""
-        return (
-            self._visitor_id(seen.id_cookie, date_of(seen.ts_ms)) if self.mode(seen) == "long-lived" else None
-        )
+        return self._visitor_id(seen.id_cookie, self.date(seen)) if self.mode(seen) == "long-lived" else None
+
+    def date(self, seen: Observation) -> date:
+        """The UTC day."""
+        return self._date(seen.ts_ms // DAY_MS)
+
+
+def _route(
+    template: str, whole: bool, parameters: tuple[Any, ...], mounted: str, path: str, root_path: str
+) -> str | None:
+    values = {name: value for name, value, _ in parameters}
+    return page.route_template(page.Routed(template, whole, values, mounted), path, root_path)
 
 
 Reader = Callable[[Observation, Tools], Any]
@@ -177,7 +202,7 @@ READERS: dict[str, Reader] = {
     "browser_major": _agent("browser_major"),
     "country": lambda seen, tools: tools.country(tools.address(seen)),
     "network": lambda seen, tools: tools.network(tools.address(seen)),
-    "route": lambda seen, _: page.route_template(seen.routed, seen.path, seen.root_path),
+    "route": lambda seen, tools: tools.route(seen),
     "path": lambda seen, tools: tools.path(seen),
     "referrer": lambda seen, tools: tools.referrer(seen),
     "utm_source": _campaign("source"),
@@ -237,7 +262,7 @@ class Assembler:
         frame = encode(self._values(seen))
         if len(frame) > MAX_RECORD_BYTES:
             raise Dropped("too_long")
-        return day_of(seen.ts_ms), frame
+        return self._tools.date(seen).isoformat(), frame
 
     def _values(self, seen: Observation) -> dict[str, Any]:
         decision = seen.decision

@@ -7,8 +7,10 @@ Pure: raw values in, text out, no exceptions. Placeholders in braces ({email}, {
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote, unquote, unquote_to_bytes
+
+import msgspec
 
 MAX_PATH = 512  # characters of a canonical path, and of a route template
 _MAX_RAW = 2_048  # bytes of a path that are read at all
@@ -158,7 +160,7 @@ def _looks_random(run: str) -> bool:
 _PARAMETER = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
 
 
-class Routed(NamedTuple):
+class Routed(msgspec.Struct, gc=False):
     """What a framework wrote into the scope while routing."""
 
     template: str  # "/item/{id}"
@@ -190,14 +192,14 @@ def route_template(result: Routed | None, path: str, root_path: str = "") -> str
     """
     if result is None:
         return None
-    template, whole, parameters, mounted = result
+    template, whole, parameters = result.template, result.whole, result.parameters
     tail, parts, root = _parts(template), _parts(path), _parts(root_path)
     if parts[: len(root)] != root:
         parts = root + parts
     rest = tail[-1:] if tail and tail[-1] == "{path}" and "path" not in parameters else []
     if rest:
-        tail, parts = tail[:-1], _parts(mounted)
-    if whole and _parts(mounted) != root:  # below another framework's mount, whose parameters are gone
+        tail, parts = tail[:-1], _parts(result.mounted)
+    if whole and _parts(result.mounted) != root:  # below another framework's mount, whose parameters are gone
         return None
     front = root if whole else _front(parts, tail, parameters)
     if front is None:

@@ -20,6 +20,7 @@ from typing import Any
 
 import anyio.to_thread
 
+from collector.consent import Reason
 from collector.observation import Assembler, Dropped, Observation
 from collector.quota import QUOTA_BYTES, Quota
 from collector.record import Clock
@@ -81,7 +82,7 @@ class Writer:
     def _begin(self) -> None:
         """The state of a process that has written nothing."""
         self.worker = secrets.token_hex(8)
-        self.decisions: Counter[str] = Counter()
+        self.decisions: dict[str, int] = dict.fromkeys(Reason, 0)
         self._queue: deque[Observation] = deque()
         self._glances: deque[bytes] = deque(maxlen=self._limit)
         self._urgent: deque[tuple[Observation, Future[None]]] = deque()
@@ -201,7 +202,7 @@ class Writer:
             "queued": queued,
             "dropped": dict(dropped + refused),
             "bots": dict(self._bots),
-            "decisions": dict(self.decisions),
+            "decisions": {reason: times for reason, times in self.decisions.items() if times},
             "errors": dict(self._errors),
         }
 
