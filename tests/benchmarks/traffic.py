@@ -1,9 +1,11 @@
 """Event logs of a busy site, made quickly: as its workers would have written them, the same on every run."""
 
+import multiprocessing
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from datetime import date
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 
 import numpy as np
@@ -29,25 +31,29 @@ _REFERRERS = ("google.com", "news.ycombinator.com", "bing.com", "example.org")
 
 def write_day(data: Path, day: date, events: int, seed: int = 1) -> int:
     """Write one UTC day of logs for `tests.policies.EXEMPT`; give back their bytes."""
-    random = np.random.default_rng((seed, day.toordinal()))
-    sinks = [LocalFiles(data, f"{worker:016x}") for worker in range(WORKERS)]
-    batch: list[str] = []
+    share, rest = divmod(events, WORKERS)
+    with ProcessPoolExecutor(WORKERS, multiprocessing.get_context("spawn")) as workers:
+        shares = [share + (worker < rest) for worker in range(WORKERS)]
+        each = range(WORKERS)
+        return sum(workers.map(_work, [data] * WORKERS, [day] * WORKERS, shares, each, [seed] * WORKERS))
+
+
+def _work(data: Path, day: date, events: int, worker: int, seed: int) -> int:
+    """What one worker writes of a day."""
+    visitors = _visitors(np.random.default_rng((seed, day.toordinal())), WORKERS * events)
+    random = np.random.default_rng((seed, day.toordinal(), worker))
+    sink = LocalFiles(data, f"{worker:016x}")
+    frames = _frames(random, visitors, day, events)
     written = 0
-    for number, frame in enumerate(_frames(random, day, events), 1):
-        batch.append(frame)
-        if len(batch) == _AT_A_TIME or number == events:
-            content = "".join(batch).encode()
-            sinks[number // _AT_A_TIME % WORKERS].write(day.isoformat(), [content])
-            written += len(content)
-            batch = []
-    for sink in sinks:
-        sink.close()
+    while batch := "".join(islice(frames, _AT_A_TIME)).encode():
+        sink.write(day.isoformat(), [batch])
+        written += len(batch)
+    sink.close()
     return written
 
 
-def _frames(random: np.random.Generator, day: date, events: int) -> Iterator[str]:
+def _frames(random: np.random.Generator, visitors: list[str], day: date, events: int) -> Iterator[str]:
     """Frames in order of time."""
-    visitors = _visitors(random, max(events // EVENTS_PER_VISITOR, 1))
     visitor = random.integers(len(visitors), size=events)
     start_ms = random.integers(DAY_MS, size=len(visitors))
     offset_ms = (start_ms[visitor] + random.exponential(_GAP_MS * EVENTS_PER_VISITOR / 2, events)) % DAY_MS
@@ -68,8 +74,9 @@ def _frames(random: np.random.Generator, day: date, events: int) -> Iterator[str
         yield f"\x1e{zlib.crc32(payload.encode()):08x} {payload}\n"
 
 
-def _visitors(random: np.random.Generator, count: int) -> list[str]:
+def _visitors(random: np.random.Generator, events: int) -> list[str]:
     """What the records of each visitor say of the visitor: every other one has consented."""
+    count = max(events // EVENTS_PER_VISITOR, 1)
     names = random.bytes(16 * count).hex()
     kinds = list(product(_BROWSERS, _SYSTEMS, _COUNTRIES))
     chosen = random.integers(len(kinds), size=count).tolist()
