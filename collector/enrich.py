@@ -90,6 +90,7 @@ class Enricher:
 
     def __init__(self, mmdb: Path | None = None) -> None:
         self._agent = lru_cache(_CACHED_AGENTS)(self._read_agent)
+        self._bot = lru_cache(_CACHED_AGENTS)(self._read_bot)
         # The embedded table answers in 0.2 µs: a cache would only keep addresses for longer.
         self._country = lru_cache(_CACHED_COUNTRIES)(_database(mmdb)) if mmdb else None
 
@@ -106,6 +107,10 @@ class Enricher:
         An empty agent and "-" (how access logs write a missing one) are unknown, not bots.
         """
         return self._agent(agent[:MAX_AGENT])
+
+    def bot(self, agent: bytes) -> str | None:
+        """The bot category alone: a tenth of the time that `agent` takes for a browser not seen before."""
+        return self._bot(agent[:MAX_AGENT])
 
     def country(self, address: str | None) -> str | None:
         """ISO 3166-1 alpha-2 code of an address; None for unknown, private or no address."""
@@ -129,9 +134,15 @@ class Enricher:
         text = agent.decode("latin-1").strip()
         if text in ("", "-"):
             return _UNKNOWN
-        if self._is_bot(text):
-            return _UNKNOWN._replace(bot=self._bot_category(text) or "other")
+        if category := self.bot(agent):
+            return _UNKNOWN._replace(bot=category)
         return self._classify(text)
+
+    def _read_bot(self, agent: bytes) -> str | None:
+        text = agent.decode("latin-1").strip()
+        if text in ("", "-") or not self._is_bot(text):
+            return None
+        return self._bot_category(text) or "other"
 
     @cached_property
     def _embedded(self) -> Callable[[str], str | None]:

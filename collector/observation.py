@@ -250,7 +250,7 @@ class Assembler:
 
     def bot(self, agent: bytes) -> str | None:
         """The category of bot an agent names; None for a person's browser."""
-        return self._tools.enricher.agent(agent).bot
+        return self._tools.enricher.bot(agent)
 
     def frame(self, seen: Observation) -> tuple[str, bytes]:
         """The UTC day and the frame of one observation.
