@@ -22,7 +22,7 @@ from tests.policies import EXEMPT
 
 EVENTS = 10_000_000
 DAY = date(2026, 11, 24)
-# A site of this size publishes every statistic daily: nine releases.
+# A site of this size publishes every statistic daily.
 POLICY = replace(EXEMPT, budget=Budget("large", {}, ("/product/1", "/product/2")))
 GIB = 1024 * 1024  # of KiB, as ru_maxrss counts
 
