@@ -10,7 +10,6 @@ has filled is closed to the next one, and lines of a day that is not over wait. 
 files are read; then each day appears by one rename, and with it how far each file is consumed.
 """
 
-import re
 import secrets
 import shutil
 from collections import Counter
@@ -29,7 +28,8 @@ from pipeline.engine import Engine, connect
 from pipeline.log_days import CLOSED, IMPORTED, NO_POLICY, TAKEN, WAITING, LogDay, LogDays
 from pipeline.log_events import LogEvents, granted_fields
 from pipeline.log_files import PREFIX_BYTES, STDIN, LogFile, known_as, name_of
-from pipeline.log_lines import ASSET, PATTERNS, VIEW_STATUSES, Lines, form_of, shape
+from pipeline.log_lines import Lines, form_of, shape
+from pipeline.log_reader import Reader, batches
 from pipeline.run import Round, run_once
 from pipeline.store import (
     EVENTS,
@@ -123,19 +123,21 @@ class _Call:
         """Read every file to its end. What stays in memory are counts, and page views as numbers."""
         total = sum(Path(name).stat().st_size for name in names if name != STDIN)
         before = 0
-        for name in names:
-            with LogFile(name) as log:
-                for _ in self._chunks_read(log):
-                    progress("reading the logs", before + log.done, max(total, before + log.done))
-                before += log.done
+        with Engine() as engine:  # without a place to spill to: agents and addresses stay in memory
+            reader = Reader(engine, self._lines, self.days)
+            for name in names:
+                with LogFile(name) as log:
+                    for _ in self._batches_read(log, reader):
+                        progress("reading the logs", before + log.done, max(total, before + log.done))
+                    before += log.done
         if self.days.of(TAKEN):
             return
         # What a log still says of an imported or sealed day after its import are stray lines, and no fault.
         for day in self.days.of(NO_POLICY, *((CLOSED, IMPORTED) if self._is_new else ())):
             raise AccessLogError(day.why or _TWICE.format(day.day))
 
-    def _chunks_read(self, log: LogFile) -> Iterator[None]:
-        """Read one file, chunk by chunk."""
+    def _batches_read(self, log: LogFile, reader: Reader) -> Iterator[None]:
+        """Read one file, batch by batch."""
         if not log.head:
             self.files[log.name] = "empty"
             return
@@ -145,10 +147,9 @@ class _Call:
         known = known_as(log.head, self._key, self._consumed)
         self._is_new = self._is_new or not known
         start = end = max((self._consumed[each] for each in known), default=0)
-        for offset, chunk in log.chunks(start):
-            day.begin(name, offset)
-            day = self._take(PATTERNS[form], name, offset, chunk, log.name, day)
-            end = offset + len(chunk)
+        for batch in batches(log.chunks(start)):
+            day = reader.take(form, name, log.name, batch, day)
+            end = batch.end
             yield
         self._read[name] = start, end
 
@@ -166,40 +167,6 @@ class _Call:
                 f"{first}: name access logs of Apache or Nginx"
             )
         return found[0], self.days[day_of(found[1])]
-
-    def _take(
-        self, pattern: re.Pattern[bytes], name: str, offset: int, chunk: bytes, place: str, day: LogDay
-    ) -> LogDay:
-        """Sort the lines of a chunk into their days; give back the last line's."""
-        lines = self._lines
-        time, agent_of, target_of, place_of = lines.time, lines.agent, lines.target, lines.place
-        referrer_of = lines.referrer
-        last: bytes | None = b""
-        ts_ms: int | None = None
-        for match in pattern.finditer(chunk, 0, len(chunk) - chunk.endswith(b"\n")):
-            address, stamp, request, status, referrer, agent, _ = match.groups()
-            if stamp != last:
-                ts_ms, last = time(stamp) if stamp else None, stamp
-            if ts_ms is None:
-                day.reject(place, offset + match.start(), match[0])
-                continue
-            if not day.start_ms <= ts_ms < day.end_ms:
-                day = self.days[day_of(ts_ms)]
-                day.begin(name, offset)
-            day.lines += 1
-            if day.state != TAKEN:
-                continue
-            browser, bot = agent_of(agent)
-            if bot:
-                day.bots[bot] += 1
-            elif (target := target_of(request)) == ASSET:
-                day.assets += 1
-            elif target < 0 or status not in VIEW_STATUSES:
-                day.other += 1
-            else:
-                visitor = day.visitor(address, agent)
-                day.add(ts_ms, visitor, browser, place_of(address), target, referrer_of(referrer))
-        return day
 
     def commit(self, progress: Progress) -> None:
         """Write the days that are taken, oldest first, and destroy the salt of each."""

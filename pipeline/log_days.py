@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from datetime import date
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from collector.enrich import MAX_AGENT
 from collector.policy import Policy, Version
@@ -14,7 +17,7 @@ from collector.record import LOGS
 from pipeline.days import FIRST_DAY
 from pipeline.engine import connect
 from pipeline.log_files import is_name
-from pipeline.log_lines import shape
+from pipeline.log_lines import ASSET, OTHER, shape
 from pipeline.release import PURPOSE
 from pipeline.store import events_of, is_sealed, manifests
 from pipeline.windows import Window
@@ -23,9 +26,12 @@ TAKEN, WAITING = "taken", "waiting"
 NO_POLICY, IMPORTED, CLOSED = "no policy", "imported", "closed"
 """Why a day is not taken: the policy does not allow it, an earlier import did, or it is closed to imports."""
 
+MALFORMED = "malformed"
 HIT_COLUMNS = ("visitor", "browser", "place", "target", "referrer")
 _SAMPLES = 100  # malformed lines of a day that are kept; all are counted
 _SALT_BYTES = 32
+
+Numbers = np.ndarray[Any, np.dtype[np.integer[Any]]]
 
 
 @dataclass(frozen=True)
@@ -86,19 +92,27 @@ class LogDay:
         pseudonym = blake2b(text, key=self.salt, digest_size=16).digest()
         return self.visitors.setdefault(pseudonym, len(self.visitors))
 
-    def add(self, ts_ms: int, *numbers: int) -> None:
-        """One page view."""
-        self.times.append(ts_ms)
-        self.numbers.extend(numbers)
+    def count(self, outcome: str, bot: str, lines: int) -> None:
+        """Lines of one outcome; of page views `add` keeps more."""
+        self.lines += lines
+        if outcome == MALFORMED:
+            self.malformed += lines
+        elif outcome == ASSET:
+            self.assets += lines
+        elif outcome == OTHER:
+            self.other += lines
+        elif bot:
+            self.bots[bot] += lines
 
-    def reject(self, place: str, offset: int, line: bytes) -> None:
-        """One malformed line."""
-        self.lines += 1
-        self.malformed += 1
+    def add(self, times: Numbers, numbers: Numbers) -> None:
+        """Page views (n): UTC milliseconds (n), HIT_COLUMNS (n × 5)."""
+        self.times.frombytes(times.astype(np.int64).tobytes())
+        self.numbers.frombytes(numbers.astype(np.intc).tobytes())
+
+    def keep_sample(self, place: str, offset: int, line: bytes) -> None:
+        """What one malformed line looks like."""
         if len(self.samples) < _SAMPLES:
-            self.samples.append(
-                {"file": place, "offset": offset, "reason": "malformed", "shape": shape(line)}
-            )
+            self.samples.append({"file": place, "offset": offset, "reason": MALFORMED, "shape": shape(line)})
 
     def forget(self) -> None:
         """Destroy the salt: nobody can tell any more whose page views these are."""

@@ -42,8 +42,7 @@ _ESCAPED = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"v": b"\v", b"f
 _REQUEST = re.compile(rb"([!-~]+) (.*?)(?: HTTP/\d[.\d]*)?", re.DOTALL)
 
 _REMEMBERED = 65_536  # distinct values of each kind
-ASSET, OTHER = -1, -2
-"""A request of a file that is no page, and of none at all: POST, HEAD, broken."""
+PAGE, ASSET, OTHER = "page", "asset", "other"
 
 _SHAPE_BYTES = 120
 
@@ -122,23 +121,25 @@ class Lines:
             "referrers": self.referrers,
         }
         remember = lru_cache(_REMEMBERED)
-        self._minute = remember(self._read_minute)
+        self.minute = remember(self._minute)
         self.agent = remember(self._agent)
         self.place = remember(self._place)
         self.target = remember(self._target)
         self.referrer = remember(self._referrer)
+        self._page = remember(lambda place: page.page_path(place, ""))
 
     def time(self, text: bytes) -> int | None:
         """UTC milliseconds of 24/Nov/2026:10:12:00 +0100; None where it is no time, or one to come."""
-        minute_ms, second = self._minute(text[:17], text[20:]), text[17:20]
-        if minute_ms is None or not _SECOND.fullmatch(second):
-            return None
-        # A leap second is the last one of its minute, or its day would be the next.
-        ts_ms = minute_ms + min(int(second[1:]), 59) * 1000
-        return ts_ms if 0 <= ts_ms <= self._latest_ms else None
+        minute_ms, second_ms = self.minute(text[:17], text[20:]), self.second(text[17:20])
+        return None if minute_ms is None or second_ms is None else minute_ms + second_ms
 
-    def _read_minute(self, text: bytes, zone: bytes) -> int | None:
-        """UTC milliseconds of 24/Nov/2026:10:12 and +0100; None where it is no time."""
+    def second(self, text: bytes) -> int | None:
+        """Milliseconds of :59; None where it is no second."""
+        # A leap second is the last one of its minute, or its day would be the next.
+        return min(int(text[1:]), 59) * 1000 if _SECOND.fullmatch(text) else None
+
+    def _minute(self, text: bytes, zone: bytes) -> int | None:
+        """UTC milliseconds of 24/Nov/2026:10:12 and +0100; None where it is no time, or one to come."""
         match, offset = _MINUTE.fullmatch(text), _ZONE.fullmatch(zone)
         if match is None or offset is None or int(match[3]) not in _YEARS:
             return None
@@ -149,12 +150,15 @@ class Lines:
         sign = -1 if offset[1] == b"-" else 1
         zone_min = sign * (int(offset[2]) * 60 + int(offset[3]))
         minutes = int(match[4]) * 60 + int(match[5]) - zone_min
-        return (day.toordinal() - _EPOCH) * DAY_MS + minutes * 60_000
+        ts_ms = (day.toordinal() - _EPOCH) * DAY_MS + minutes * 60_000
+        return ts_ms if 0 <= ts_ms <= self._latest_ms else None
 
-    def _agent(self, text: bytes) -> tuple[int, str | None]:
-        """The number in `browsers`, and the category of bot that the agent names."""
+    def _agent(self, text: bytes) -> tuple[int, str]:
+        """The number in `browsers`, and the category of bot that the agent names; "" for a person's."""
         seen = self._enricher.agent(unescaped(text))
-        return self.browsers.number(Browser(seen.device, seen.browser, seen.os, seen.browser_major)), seen.bot
+        return self.browsers.number(
+            Browser(seen.device, seen.browser, seen.os, seen.browser_major)
+        ), seen.bot or ""
 
     def _place(self, text: bytes) -> int:
         """The number in `places`. Where the server logged a host name the place is unknown."""
@@ -162,22 +166,31 @@ class Lines:
         network = self._enricher.network(address) if self._networks else None
         return self.places.number(Place(self._enricher.country(address), network))
 
-    def _target(self, request: bytes) -> int:
-        """The number in `targets` of what is requested; ASSET or OTHER where it is no page."""
+    def kind(self, request: bytes) -> str:
+        """What a request asks for: PAGE, ASSET (a file that is no page) or OTHER: POST, HEAD, broken."""
         match = _REQUEST.fullmatch(unescaped(request))
         if match is None:
             return OTHER
-        place, _, query = match[2].partition(b"#")[0].partition(b"?")
+        place, _ = _halves(match[2])
         if capture.is_static(place.decode("latin-1")):
             return ASSET
-        if match[1] != b"GET":
-            return OTHER
-        campaign = capture.campaign(query, CAMPAIGN_PARAMETERS)
-        return self.targets.number(Target(page.page_path(match[2], ""), *campaign))
+        return PAGE if match[1] == b"GET" else OTHER
+
+    def _target(self, request: bytes) -> int:
+        """The number in `targets` of the page that is requested."""
+        match = _REQUEST.fullmatch(unescaped(request))
+        place, query = _halves(match[2] if match else b"")
+        return self.targets.number(Target(self._page(place), *capture.campaign(query, CAMPAIGN_PARAMETERS)))
 
     def _referrer(self, text: bytes) -> int:
         """The number in `referrers`."""
         return self.referrers.number(Referrer(capture.referrer_host(unescaped(text), self._own_hosts)))
+
+
+def _halves(target: bytes) -> tuple[bytes, bytes]:
+    """The path that is asked for, and the query behind it."""
+    place, _, query = target.partition(b"#")[0].partition(b"?")
+    return place, query
 
 
 def unescaped(text: bytes) -> bytes:

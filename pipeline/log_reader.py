@@ -1,0 +1,171 @@
+"""Lines of a log, some megabytes at a time → counts and page views of their days.
+
+Lines are cut, joined and counted in columns. One by one are read only the lines that may not be cut at
+their quotes, and each minute, agent, request, address and referrer once. All of it stays in memory: the
+database has no file, and nowhere to spill to.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
+
+import numpy as np
+import pandas as pd
+
+from collector.record import day_of
+from pipeline.engine import Engine
+from pipeline.log_days import HIT_COLUMNS, TAKEN, LogDay, LogDays
+from pipeline.log_lines import PATTERNS, VIEW_STATUSES, Lines
+
+BATCH_BYTES = 32 * 1024 * 1024  # about 150,000 lines; four times as much in memory
+
+_TEXT = "str"
+_NUMBER = "Int64"  # or none
+_FIELDS = ("address", "minute", "second", "zone", "request", "status", "referrer", "agent")
+
+
+class Batch:
+    """Whole lines of one log, as text of one character for each byte."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.size = 0
+        """Bytes."""
+        self.end = 0
+        """Where its last line ends in the log."""
+        self._offsets: list[int] = []
+
+    def add(self, offset: int, chunk: bytes) -> None:
+        """Add the lines of a chunk, which begins at an offset in the log."""
+        lines = chunk.decode("latin-1").removesuffix("\n").split("\n")
+        self.lines += lines
+        self.size += len(chunk)
+        self.end = offset + len(chunk)
+        self._offsets += accumulate((len(line) + 1 for line in lines[:-1]), initial=offset)
+
+    def offset(self, number: int) -> int:
+        """Where a line begins in the log."""
+        return self._offsets[number]
+
+
+def batches(chunks: Iterable[tuple[int, bytes]]) -> Iterator[Batch]:
+    """The lines of chunks, BATCH_BYTES at a time."""
+    batch = Batch()
+    for offset, chunk in chunks:
+        batch.add(offset, chunk)
+        if batch.size >= BATCH_BYTES:
+            yield batch
+            batch = Batch()
+    if batch.lines:
+        yield batch
+
+
+class Reader:
+    """Sorts the lines of one call into their days."""
+
+    def __init__(self, engine: Engine, lines: Lines, days: LogDays) -> None:
+        self._engine = engine
+        self._lines = lines
+        self._days = days
+        self._relate("statuses", {"status": _TEXT}, [[status.decode() for status in VIEW_STATUSES]])
+
+    def take(self, form: str, name: str, place: str, batch: Batch, day: LogDay) -> LogDay:
+        """Count the lines of a batch and keep its page views; give back the last line's day.
+
+        name    what the log is known as
+        place   what people call it
+        day     of the line before
+        """
+        lines = self._lines
+        self._cut(form, batch)
+        self._read("fields", ("minute", "zone"), lines.minute, "minutes", {"ts_ms": _NUMBER})
+        self._read("fields", ("second",), lines.second, "seconds", {"ms": _NUMBER})
+        self._read("fields", ("agent",), lines.agent, "agents", {"browser": _NUMBER, "bot": _TEXT})
+        self._read("fields", ("request",), lines.kind, "requests", {"kind": _TEXT})
+        self._relate("before", {"day_ms": _NUMBER}, [[day.start_ms]])
+        self._engine.step("access_log.outcomes", into="outcomes")
+        days, last = self._count(name, batch)
+        self._keep_samples(place, batch)
+        self._keep_views([each for each in days if each.state == TAKEN])
+        return last
+
+    def _cut(self, form: str, batch: Batch) -> None:
+        """Make the relation `fields`: those of every line that fits the format."""
+        self._relate("lines", {"number": _NUMBER, "line": _TEXT}, [range(len(batch.lines)), batch.lines])
+        self._relate("form", {"is_combined": "bool"}, [[form == "combined"]])
+        self._engine.step("access_log.fields", into="fields")
+        database = self._engine.database
+        doubtful = np.ones(len(batch.lines), dtype=bool)
+        doubtful[database.table("fields").select("number").fetchnumpy()["number"]] = False
+        rows = []
+        for number in np.flatnonzero(doubtful).tolist():
+            match = PATTERNS[form].match(batch.lines[number].encode("latin-1"))
+            if match and match[2]:
+                address, time, *rest = (text.decode("latin-1") for text in match.groups()[:6])
+                rows.append((number, address, time[:17], time[17:20], time[20:], *rest))
+        if rows:
+            columns = {"number": _NUMBER, **dict.fromkeys(_FIELDS, _TEXT)}
+            self._relate("matched", columns, zip(*rows, strict=True))
+            database.execute("INSERT INTO fields BY NAME FROM matched")
+
+    def _count(self, name: str, batch: Batch) -> tuple[list[LogDay], LogDay]:
+        """Count the lines; give back the days they belong to, and the last line's."""
+        rows = sorted(self._engine.rows("access_log.counts"))
+        for first, _, day_ms, outcome, bot, count in rows:
+            day = self._days[day_of(day_ms)]
+            day.begin(name, batch.offset(first))
+            day.count(outcome, bot, count)
+        days = {row[2]: self._days[day_of(row[2])] for row in rows}
+        return list(days.values()), days[max(rows, key=lambda row: row[1])[2]]
+
+    def _keep_samples(self, place: str, batch: Batch) -> None:
+        """Keep what some malformed lines look like."""
+        malformed = self._engine.database.table("outcomes").filter("outcome = 'malformed'")
+        for number, day_ms in malformed.select("number", "day_ms").order("number").fetchall():
+            line = batch.lines[number].encode("latin-1")
+            self._days[day_of(day_ms)].keep_sample(place, batch.offset(number), line)
+
+    def _keep_views(self, days: Iterable[LogDay]) -> None:
+        """Keep the page views of the days that are taken, as numbers."""
+        lines, by_start = self._lines, {day.start_ms: day for day in days}
+        self._relate("taken", {"day_ms": _NUMBER}, [list(by_start)])
+        self._engine.step("access_log.views", into="views")
+
+        def visitor(day_ms: int, address: bytes, agent: bytes) -> int:
+            return by_start[day_ms].visitor(address, agent)
+
+        self._read("views", ("day_ms", "address", "agent"), visitor, "visitors", {"visitor": _NUMBER})
+        self._read("views", ("address",), lines.place, "places", {"place": _NUMBER})
+        self._read("views", ("request",), lines.target, "targets", {"target": _NUMBER})
+        self._read("views", ("referrer",), lines.referrer, "referrers", {"number": _NUMBER})
+        self._engine.step("access_log.hits", into="hits")
+        hits = self._engine.database.execute("SELECT * FROM hits ORDER BY number").fetchnumpy()
+        numbers = np.column_stack([hits[column] for column in HIT_COLUMNS])
+        for start_ms, day in by_start.items():
+            is_its = hits["day_ms"] == start_ms
+            day.add(hits["ts_ms"][is_its], numbers[is_its])
+
+    def _read(
+        self,
+        source: str,
+        keys: Sequence[str],
+        reader: Callable[..., object],
+        into: str,
+        gives: dict[str, str],
+    ) -> None:
+        """Make a relation of what a reader says of the distinct values of a relation's columns."""
+        found = self._engine.database.table(source).select(*keys).distinct().fetchnumpy()
+        columns = [found[key].tolist() for key in keys]
+        read = [
+            [value.encode("latin-1") for value in column] if found[key].dtype == object else column
+            for key, column in zip(keys, columns, strict=True)
+        ]
+        rows = list(map(reader, *read))
+        answers = zip(*rows, strict=True) if len(gives) > 1 else [rows]
+        kinds = {key: _TEXT if found[key].dtype == object else _NUMBER for key in keys}
+        self._relate(into, kinds | gives, [*columns, *answers])
+
+    def _relate(self, name: str, kinds: Mapping[str, str], columns: Iterable[Sequence[object]]) -> None:
+        """Make a relation of columns."""
+        pairs = zip(kinds.items(), columns, strict=True)
+        frame = pd.DataFrame({column: pd.array(values, dtype=kind) for (column, kind), values in pairs})
+        self._engine.database.register(name, frame)
