@@ -109,10 +109,14 @@ class LogDay:
         self.times.frombytes(times.astype(np.int64).tobytes())
         self.numbers.frombytes(numbers.astype(np.intc).tobytes())
 
+    @property
+    def has_room(self) -> bool:
+        """Whether more samples of malformed lines are wanted."""
+        return len(self.samples) < _SAMPLES
+
     def keep_sample(self, place: str, offset: int, line: bytes) -> None:
         """What one malformed line looks like."""
-        if len(self.samples) < _SAMPLES:
-            self.samples.append({"file": place, "offset": offset, "reason": MALFORMED, "shape": shape(line)})
+        self.samples.append({"file": place, "offset": offset, "reason": MALFORMED, "shape": shape(line)})
 
     def forget(self) -> None:
         """Destroy the salt: nobody can tell any more whose page views these are."""

@@ -39,7 +39,7 @@ _YEARS = range(1970, 9999)  # what a day can be computed of in every zone
 _EPOCH = date(1970, 1, 1).toordinal()
 _ESCAPE = re.compile(rb"\\(x[0-9A-Fa-f]{2}|.)", re.DOTALL)
 _ESCAPED = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"v": b"\v", b"f": b"\f"}
-_REQUEST = re.compile(rb"([!-~]+) (.*?)(?: HTTP/\d[.\d]*)?", re.DOTALL)
+_METHOD, _PROTOCOL = re.compile(rb"[!-~]+"), re.compile(rb"HTTP/\d[.\d]*")
 
 _REMEMBERED = 65_536  # distinct values of each kind
 PAGE, ASSET, OTHER = "page", "asset", "other"
@@ -127,6 +127,7 @@ class Lines:
         self.target = remember(self._target)
         self.referrer = remember(self._referrer)
         self._page = remember(lambda place: page.page_path(place, ""))
+        self._campaign = remember(lambda query: capture.campaign(query, CAMPAIGN_PARAMETERS))
 
     def time(self, text: bytes) -> int | None:
         """UTC milliseconds of 24/Nov/2026:10:12:00 +0100; None where it is no time, or one to come."""
@@ -168,29 +169,33 @@ class Lines:
 
     def kind(self, request: bytes) -> str:
         """What a request asks for: PAGE, ASSET (a file that is no page) or OTHER: POST, HEAD, broken."""
-        match = _REQUEST.fullmatch(unescaped(request))
-        if match is None:
+        method, place, _ = asked(request)
+        if not method:
             return OTHER
-        place, _ = _halves(match[2])
         if capture.is_static(place.decode("latin-1")):
             return ASSET
-        return PAGE if match[1] == b"GET" else OTHER
+        return PAGE if method == b"GET" else OTHER
 
     def _target(self, request: bytes) -> int:
         """The number in `targets` of the page that is requested."""
-        match = _REQUEST.fullmatch(unescaped(request))
-        place, query = _halves(match[2] if match else b"")
-        return self.targets.number(Target(self._page(place), *capture.campaign(query, CAMPAIGN_PARAMETERS)))
+        _, place, query = asked(request)
+        return self.targets.number(Target(self._page(place), *self._campaign(query)))
 
     def _referrer(self, text: bytes) -> int:
         """The number in `referrers`."""
         return self.referrers.number(Referrer(capture.referrer_host(unescaped(text), self._own_hosts)))
 
 
-def _halves(target: bytes) -> tuple[bytes, bytes]:
-    """The path that is asked for, and the query behind it."""
+def asked(request: bytes) -> tuple[bytes, bytes, bytes]:
+    """The method, path and query of a request; no method where it is broken."""
+    method, space, target = unescaped(request).partition(b" ")
+    if not (space and _METHOD.fullmatch(method)):
+        return b"", b"", b""
+    before, space, protocol = target.rpartition(b" ")
+    if space and _PROTOCOL.fullmatch(protocol):
+        target = before
     place, _, query = target.partition(b"#")[0].partition(b"?")
-    return place, query
+    return method, place, query
 
 
 def unescaped(text: bytes) -> bytes:

@@ -5,15 +5,16 @@ their quotes, and each minute, agent, request, address and referrer once. All of
 database has no file, and nowhere to spill to.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate
+from operator import itemgetter
 
 import numpy as np
 import pandas as pd
 
 from collector.record import day_of
 from pipeline.engine import Engine
-from pipeline.log_days import HIT_COLUMNS, TAKEN, LogDay, LogDays
+from pipeline.log_days import HIT_COLUMNS, MALFORMED, TAKEN, LogDay, LogDays
 from pipeline.log_lines import PATTERNS, VIEW_STATUSES, Lines
 
 BATCH_BYTES = 32 * 1024 * 1024  # about 150,000 lines; four times as much in memory
@@ -32,19 +33,20 @@ class Batch:
         """Bytes."""
         self.end = 0
         """Where its last line ends in the log."""
-        self._offsets: list[int] = []
+        self._chunks: list[tuple[int, int]] = []
+        """The number of each chunk's first line, and where that begins in the log."""
 
     def add(self, offset: int, chunk: bytes) -> None:
         """Add the lines of a chunk, which begins at an offset in the log."""
-        lines = chunk.decode("latin-1").removesuffix("\n").split("\n")
-        self.lines += lines
+        self._chunks.append((len(self.lines), offset))
+        self.lines += chunk.decode("latin-1").removesuffix("\n").split("\n")
         self.size += len(chunk)
         self.end = offset + len(chunk)
-        self._offsets += accumulate((len(line) + 1 for line in lines[:-1]), initial=offset)
 
     def offset(self, number: int) -> int:
         """Where a line begins in the log."""
-        return self._offsets[number]
+        first, offset = self._chunks[bisect_right(self._chunks, number, key=itemgetter(0)) - 1]
+        return offset + sum(len(line) + 1 for line in self.lines[first:number])
 
 
 def batches(chunks: Iterable[tuple[int, bytes]]) -> Iterator[Batch]:
@@ -81,11 +83,9 @@ class Reader:
         self._read("fields", ("second",), lines.second, "seconds", {"ms": _NUMBER})
         self._read("fields", ("agent",), lines.agent, "agents", {"browser": _NUMBER, "bot": _TEXT})
         self._read("fields", ("request",), lines.kind, "requests", {"kind": _TEXT})
-        self._relate("before", {"day_ms": _NUMBER}, [[day.start_ms]])
         self._engine.step("access_log.outcomes", into="outcomes")
-        days, last = self._count(name, batch)
-        self._keep_samples(place, batch)
-        self._keep_views([each for each in days if each.state == TAKEN])
+        days, last = self._sort(name, place, batch, day)
+        self._keep_views(each for each in days if each.state == TAKEN)
         return last
 
     def _cut(self, form: str, batch: Batch) -> None:
@@ -93,11 +93,10 @@ class Reader:
         self._relate("lines", {"number": _NUMBER, "line": _TEXT}, [range(len(batch.lines)), batch.lines])
         self._relate("form", {"is_combined": "bool"}, [[form == "combined"]])
         self._engine.step("access_log.fields", into="fields")
-        database = self._engine.database
-        doubtful = np.ones(len(batch.lines), dtype=bool)
-        doubtful[database.table("fields").select("number").fetchnumpy()["number"]] = False
         rows = []
-        for number in np.flatnonzero(doubtful).tolist():
+        is_cut = np.zeros(len(batch.lines), dtype=bool)
+        is_cut[self._engine.database.table("fields").select("number").fetchnumpy()["number"]] = True
+        for number in np.flatnonzero(~is_cut).tolist():
             match = PATTERNS[form].match(batch.lines[number].encode("latin-1"))
             if match and match[2]:
                 address, time, *rest = (text.decode("latin-1") for text in match.groups()[:6])
@@ -105,27 +104,28 @@ class Reader:
         if rows:
             columns = {"number": _NUMBER, **dict.fromkeys(_FIELDS, _TEXT)}
             self._relate("matched", columns, zip(*rows, strict=True))
-            database.execute("INSERT INTO fields BY NAME FROM matched")
+            self._engine.database.execute("INSERT INTO fields BY NAME FROM matched")
 
-    def _count(self, name: str, batch: Batch) -> tuple[list[LogDay], LogDay]:
-        """Count the lines; give back the days they belong to, and the last line's."""
-        rows = sorted(self._engine.rows("access_log.counts"))
-        for first, _, day_ms, outcome, bot, count in rows:
-            day = self._days[day_of(day_ms)]
-            day.begin(name, batch.offset(first))
-            day.count(outcome, bot, count)
-        days = {row[2]: self._days[day_of(row[2])] for row in rows}
-        return list(days.values()), days[max(rows, key=lambda row: row[1])[2]]
-
-    def _keep_samples(self, place: str, batch: Batch) -> None:
-        """Keep what some malformed lines look like."""
-        malformed = self._engine.database.table("outcomes").filter("outcome = 'malformed'")
-        for number, day_ms in malformed.select("number", "day_ms").order("number").fetchall():
-            line = batch.lines[number].encode("latin-1")
-            self._days[day_of(day_ms)].keep_sample(place, batch.offset(number), line)
+    def _sort(self, name: str, place: str, batch: Batch, before: LogDay) -> tuple[list[LogDay], LogDay]:
+        """Tell the days what they have of a batch; give back these days, and the last line's."""
+        outcomes = self._engine.database.table("outcomes").select("number", "day_ms").fetchnumpy()
+        known = pd.Series(outcomes["day_ms"], index=outcomes["number"]).reindex(range(len(batch.lines)))
+        # A malformed line goes with the day of the line before it.
+        starts_ms = known.ffill().fillna(before.start_ms).astype("int64").to_numpy()
+        found = {start_ms: self._days[day_of(start_ms)] for start_ms in np.unique(starts_ms).tolist()}
+        for start_ms, day in found.items():
+            day.begin(name, batch.offset(int(np.argmax(starts_ms == start_ms))))
+        for number in np.flatnonzero(known.isna()).tolist():
+            day = found[int(starts_ms[number])]
+            day.count(MALFORMED, "", 1)
+            if day.has_room:
+                day.keep_sample(place, batch.offset(number), batch.lines[number].encode("latin-1"))
+        for day_ms, outcome, bot, lines in self._engine.rows("access_log.counts"):
+            found[day_ms].count(outcome, bot, lines)
+        return list(found.values()), found[int(starts_ms[-1])]
 
     def _keep_views(self, days: Iterable[LogDay]) -> None:
-        """Keep the page views of the days that are taken, as numbers."""
+        """Keep the page views of days that are taken, as numbers."""
         lines, by_start = self._lines, {day.start_ms: day for day in days}
         self._relate("taken", {"day_ms": _NUMBER}, [list(by_start)])
         self._engine.step("access_log.views", into="views")
@@ -138,7 +138,7 @@ class Reader:
         self._read("views", ("request",), lines.target, "targets", {"target": _NUMBER})
         self._read("views", ("referrer",), lines.referrer, "referrers", {"number": _NUMBER})
         self._engine.step("access_log.hits", into="hits")
-        hits = self._engine.database.execute("SELECT * FROM hits ORDER BY number").fetchnumpy()
+        hits = self._engine.database.table("hits").order("number").fetchnumpy()
         numbers = np.column_stack([hits[column] for column in HIT_COLUMNS])
         for start_ms, day in by_start.items():
             is_its = hits["day_ms"] == start_ms

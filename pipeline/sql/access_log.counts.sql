@@ -1,10 +1,8 @@
--- one row per (day, outcome, category of bot) of a batch: its lines, counted, and the first and last of them
+-- one row per (day, outcome, category of bot) of a batch; lines: their count
 SELECT
-  min(number) AS first,
-  max(number) AS last,
   day_ms,
   outcome,
-  coalesce(bot, '') AS bot,
-  count(*) AS count
+  bot,
+  count(*) AS lines
 FROM outcomes
 GROUP BY day_ms, outcome, bot
