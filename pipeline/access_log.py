@@ -29,7 +29,7 @@ from pipeline.log_days import CLOSED, IMPORTED, NO_POLICY, TAKEN, WAITING, LogDa
 from pipeline.log_events import LogEvents, granted_fields
 from pipeline.log_files import PREFIX_BYTES, STDIN, LogFile, known_as, name_of
 from pipeline.log_lines import Lines, form_of, shape
-from pipeline.log_reader import Reader, batches
+from pipeline.log_reader import Reader
 from pipeline.run import Round, run_once
 from pipeline.store import (
     EVENTS,
@@ -110,6 +110,7 @@ class _Call:
         self._now_ms = now_ms
         networks = any("network" in granted_fields(version) for version in policy.versions)
         self._lines = Lines(enricher, policy.controller.hosts, now_ms + DAY_MS, networks)
+        self._reader = Reader(self._lines, self.days)
         self._key = _key(data)
         with connect() as database:
             taken = [each for path, _ in days_of(data / EVENTS) for each in manifests(database, path)]
@@ -123,20 +124,18 @@ class _Call:
         """Read every file to its end. What stays in memory are counts, and page views as numbers."""
         total = sum(Path(name).stat().st_size for name in names if name != STDIN)
         before = 0
-        with Engine() as engine:  # without a place to spill to: agents and addresses stay in memory
-            reader = Reader(engine, self._lines, self.days)
-            for name in names:
-                with LogFile(name) as log:
-                    for _ in self._batches_read(log, reader):
-                        progress("reading the logs", before + log.done, max(total, before + log.done))
-                    before += log.done
+        for name in names:
+            with LogFile(name) as log:
+                for _ in self._batches_read(log):
+                    progress("reading the logs", before + log.done, max(total, before + log.done))
+                before += log.done
         if self.days.of(TAKEN):
             return
         # What a log still says of an imported or sealed day after its import are stray lines, and no fault.
         for day in self.days.of(NO_POLICY, *((CLOSED, IMPORTED) if self._is_new else ())):
             raise AccessLogError(day.why or _TWICE.format(day.day))
 
-    def _batches_read(self, log: LogFile, reader: Reader) -> Iterator[None]:
+    def _batches_read(self, log: LogFile) -> Iterator[None]:
         """Read one file, batch by batch."""
         if not log.head:
             self.files[log.name] = "empty"
@@ -147,9 +146,7 @@ class _Call:
         known = known_as(log.head, self._key, self._consumed)
         self._is_new = self._is_new or not known
         start = end = max((self._consumed[each] for each in known), default=0)
-        for batch in batches(log.chunks(start)):
-            day = reader.take(form, name, log.name, batch, day)
-            end = batch.end
+        for end in self._reader.read(form, name, log.name, log.chunks(start), day):  # noqa: B007 - the last counts
             yield
         self._read[name] = start, end
 

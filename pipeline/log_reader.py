@@ -7,7 +7,10 @@ database has no file, and nowhere to spill to.
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle
 from operator import itemgetter
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,6 +21,8 @@ from pipeline.log_days import HIT_COLUMNS, MALFORMED, TAKEN, LogDay, LogDays
 from pipeline.log_lines import PATTERNS, VIEW_STATUSES, Lines
 
 BATCH_BYTES = 32 * 1024 * 1024  # about 150,000 lines; four times as much in memory
+
+Item = TypeVar("Item")
 
 _TEXT = "str"
 _NUMBER = "Int64"  # or none
@@ -61,54 +66,56 @@ def batches(chunks: Iterable[tuple[int, bytes]]) -> Iterator[Batch]:
         yield batch
 
 
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The items, each made by another thread while the one before it is in use."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
+
+
 class Reader:
     """Sorts the lines of one call into their days."""
 
-    def __init__(self, engine: Engine, lines: Lines, days: LogDays) -> None:
-        self._engine = engine
+    def __init__(self, lines: Lines, days: LogDays) -> None:
         self._lines = lines
         self._days = days
-        self._relate("statuses", {"status": _TEXT}, [[status.decode() for status in VIEW_STATUSES]])
 
-    def take(self, form: str, name: str, place: str, batch: Batch, day: LogDay) -> LogDay:
-        """Count the lines of a batch and keep its page views; give back the last line's day.
+    def read(
+        self, form: str, name: str, place: str, chunks: Iterable[tuple[int, bytes]], day: LogDay
+    ) -> Iterator[int]:
+        """Count the lines of a log and keep its page views; give where in the log each batch ends.
 
         name    what the log is known as
         place   what people call it
-        day     of the line before
+        day     of a malformed first line
         """
+        # Without a place to spill to: agents and addresses stay in memory.
+        with Engine() as one, Engine() as other:
+            cut = (_cut(*pair, form) for pair in zip(cycle((one, other)), batches(chunks)))
+            for engine, batch in ahead(cut):
+                day = self._take(engine, name, place, batch, day)
+                yield batch.end
+
+    def _take(self, engine: Engine, name: str, place: str, batch: Batch, day: LogDay) -> LogDay:
+        """Sort a batch into its days; give back the last line's."""
         lines = self._lines
-        self._cut(form, batch)
-        self._read("fields", ("minute", "zone"), lines.minute, "minutes", {"ts_ms": _NUMBER})
-        self._read("fields", ("second",), lines.second, "seconds", {"ms": _NUMBER})
-        self._read("fields", ("agent",), lines.agent, "agents", {"browser": _NUMBER, "bot": _TEXT})
-        self._read("fields", ("request",), lines.kind, "requests", {"kind": _TEXT})
-        self._engine.step("access_log.outcomes", into="outcomes")
-        days, last = self._sort(name, place, batch, day)
-        self._keep_views(each for each in days if each.state == TAKEN)
+        _read(engine, "fields", ("minute", "zone"), lines.minute, "minutes", {"ts_ms": _NUMBER})
+        _read(engine, "fields", ("second",), lines.second, "seconds", {"ms": _NUMBER})
+        _read(engine, "fields", ("agent",), lines.agent, "agents", {"browser": _NUMBER, "bot": _TEXT})
+        _read(engine, "fields", ("request",), lines.kind, "requests", {"kind": _TEXT})
+        _relate(engine, "statuses", {"status": _TEXT}, [[status.decode() for status in VIEW_STATUSES]])
+        engine.step("access_log.outcomes", into="outcomes")
+        days, last = self._sort(engine, name, place, batch, day)
+        self._keep_views(engine, [each for each in days if each.state == TAKEN])
         return last
 
-    def _cut(self, form: str, batch: Batch) -> None:
-        """Make the relation `fields`: those of every line that fits the format."""
-        self._relate("lines", {"number": _NUMBER, "line": _TEXT}, [range(len(batch.lines)), batch.lines])
-        self._relate("form", {"is_combined": "bool"}, [[form == "combined"]])
-        self._engine.step("access_log.fields", into="fields")
-        rows = []
-        is_cut = np.zeros(len(batch.lines), dtype=bool)
-        is_cut[self._engine.database.table("fields").select("number").fetchnumpy()["number"]] = True
-        for number in np.flatnonzero(~is_cut).tolist():
-            match = PATTERNS[form].match(batch.lines[number].encode("latin-1"))
-            if match and match[2]:
-                address, time, *rest = (text.decode("latin-1") for text in match.groups()[:6])
-                rows.append((number, address, time[:17], time[17:20], time[20:], *rest))
-        if rows:
-            columns = {"number": _NUMBER, **dict.fromkeys(_FIELDS, _TEXT)}
-            self._relate("matched", columns, zip(*rows, strict=True))
-            self._engine.database.execute("INSERT INTO fields BY NAME FROM matched")
-
-    def _sort(self, name: str, place: str, batch: Batch, before: LogDay) -> tuple[list[LogDay], LogDay]:
+    def _sort(
+        self, engine: Engine, name: str, place: str, batch: Batch, before: LogDay
+    ) -> tuple[list[LogDay], LogDay]:
         """Tell the days what they have of a batch; give back these days, and the last line's."""
-        outcomes = self._engine.database.table("outcomes").select("number", "day_ms").fetchnumpy()
+        outcomes = engine.database.table("outcomes").select("number", "day_ms").fetchnumpy()
         known = pd.Series(outcomes["day_ms"], index=outcomes["number"]).reindex(range(len(batch.lines)))
         # A malformed line goes with the day of the line before it.
         starts_ms = known.ffill().fillna(before.start_ms).astype("int64").to_numpy()
@@ -120,52 +127,74 @@ class Reader:
             day.count(MALFORMED, "", 1)
             if day.has_room:
                 day.keep_sample(place, batch.offset(number), batch.lines[number].encode("latin-1"))
-        for day_ms, outcome, bot, lines in self._engine.rows("access_log.counts"):
+        for day_ms, outcome, bot, lines in engine.rows("access_log.counts"):
             found[day_ms].count(outcome, bot, lines)
         return list(found.values()), found[int(starts_ms[-1])]
 
-    def _keep_views(self, days: Iterable[LogDay]) -> None:
+    def _keep_views(self, engine: Engine, days: Iterable[LogDay]) -> None:
         """Keep the page views of days that are taken, as numbers."""
         lines, by_start = self._lines, {day.start_ms: day for day in days}
-        self._relate("taken", {"day_ms": _NUMBER}, [list(by_start)])
-        self._engine.step("access_log.views", into="views")
+        _relate(engine, "taken", {"day_ms": _NUMBER}, [list(by_start)])
+        engine.step("access_log.views", into="views")
 
         def visitor(day_ms: int, address: bytes, agent: bytes) -> int:
             return by_start[day_ms].visitor(address, agent)
 
-        self._read("views", ("day_ms", "address", "agent"), visitor, "visitors", {"visitor": _NUMBER})
-        self._read("views", ("address",), lines.place, "places", {"place": _NUMBER})
-        self._read("views", ("request",), lines.target, "targets", {"target": _NUMBER})
-        self._read("views", ("referrer",), lines.referrer, "referrers", {"number": _NUMBER})
-        self._engine.step("access_log.hits", into="hits")
-        hits = self._engine.database.table("hits").order("number").fetchnumpy()
+        _read(engine, "views", ("day_ms", "address", "agent"), visitor, "visitors", {"visitor": _NUMBER})
+        _read(engine, "views", ("address",), lines.place, "places", {"place": _NUMBER})
+        _read(engine, "views", ("request",), lines.target, "targets", {"target": _NUMBER})
+        _read(engine, "views", ("referrer",), lines.referrer, "referrers", {"number": _NUMBER})
+        engine.step("access_log.hits", into="hits")
+        hits = engine.database.table("hits").order("number").fetchnumpy()
         numbers = np.column_stack([hits[column] for column in HIT_COLUMNS])
         for start_ms, day in by_start.items():
             is_its = hits["day_ms"] == start_ms
             day.add(hits["ts_ms"][is_its], numbers[is_its])
 
-    def _read(
-        self,
-        source: str,
-        keys: Sequence[str],
-        reader: Callable[..., object],
-        into: str,
-        gives: dict[str, str],
-    ) -> None:
-        """Make a relation of what a reader says of the distinct values of a relation's columns."""
-        found = self._engine.database.table(source).select(*keys).distinct().fetchnumpy()
-        columns = [found[key].tolist() for key in keys]
-        read = [
-            [value.encode("latin-1") for value in column] if found[key].dtype == object else column
-            for key, column in zip(keys, columns, strict=True)
-        ]
-        rows = list(map(reader, *read))
-        answers = zip(*rows, strict=True) if len(gives) > 1 else [rows]
-        kinds = {key: _TEXT if found[key].dtype == object else _NUMBER for key in keys}
-        self._relate(into, kinds | gives, [*columns, *answers])
 
-    def _relate(self, name: str, kinds: Mapping[str, str], columns: Iterable[Sequence[object]]) -> None:
-        """Make a relation of columns."""
-        pairs = zip(kinds.items(), columns, strict=True)
-        frame = pd.DataFrame({column: pd.array(values, dtype=kind) for (column, kind), values in pairs})
-        self._engine.database.register(name, frame)
+def _cut(engine: Engine, batch: Batch, form: str) -> tuple[Engine, Batch]:
+    """Make the relation `fields`: those of every line that fits the format."""
+    _relate(engine, "lines", {"number": _NUMBER, "line": _TEXT}, [range(len(batch.lines)), batch.lines])
+    _relate(engine, "form", {"is_combined": "bool"}, [[form == "combined"]])
+    engine.step("access_log.fields", into="fields")
+    is_cut = np.zeros(len(batch.lines), dtype=bool)
+    is_cut[engine.database.table("fields").select("number").fetchnumpy()["number"]] = True
+    rows = []
+    for number in np.flatnonzero(~is_cut).tolist():
+        match = PATTERNS[form].match(batch.lines[number].encode("latin-1"))
+        if match and match[2]:
+            address, time, *rest = (text.decode("latin-1") for text in match.groups()[:6])
+            rows.append((number, address, time[:17], time[17:20], time[20:], *rest))
+    if rows:
+        columns = {"number": _NUMBER, **dict.fromkeys(_FIELDS, _TEXT)}
+        _relate(engine, "matched", columns, zip(*rows, strict=True))
+        engine.database.execute("INSERT INTO fields BY NAME FROM matched")
+    return engine, batch
+
+
+def _read(
+    engine: Engine,
+    source: str,
+    keys: Sequence[str],
+    reader: Callable[..., object],
+    into: str,
+    gives: dict[str, str],
+) -> None:
+    """Make a relation of what a reader says of the distinct values of a relation's columns."""
+    found = engine.database.table(source).select(*keys).distinct().fetchnumpy()
+    columns = [found[key].tolist() for key in keys]
+    read = [
+        [value.encode("latin-1") for value in column] if found[key].dtype == object else column
+        for key, column in zip(keys, columns, strict=True)
+    ]
+    rows = list(map(reader, *read))
+    answers = zip(*rows, strict=True) if len(gives) > 1 else [rows]
+    kinds = {key: _TEXT if found[key].dtype == object else _NUMBER for key in keys}
+    _relate(engine, into, kinds | gives, [*columns, *answers])
+
+
+def _relate(engine: Engine, name: str, kinds: Mapping[str, str], columns: Iterable[Sequence[object]]) -> None:
+    """Make a relation of columns."""
+    pairs = zip(kinds.items(), columns, strict=True)
+    frame = pd.DataFrame({column: pd.array(values, dtype=kind) for (column, kind), values in pairs})
+    engine.database.register(name, frame)
