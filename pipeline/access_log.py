@@ -29,7 +29,7 @@ from pipeline.log_days import CLOSED, IMPORTED, NO_POLICY, TAKEN, WAITING, LogDa
 from pipeline.log_events import LogEvents, granted_fields
 from pipeline.log_files import PREFIX_BYTES, STDIN, LogFile, known_as, name_of
 from pipeline.log_lines import Lines, form_of, shape
-from pipeline.log_reader import Reader
+from pipeline.log_reader import Reader, batches
 from pipeline.run import Round, run_once
 from pipeline.store import (
     EVENTS,
@@ -146,7 +146,8 @@ class _Call:
         known = known_as(log.head, self._key, self._consumed)
         self._is_new = self._is_new or not known
         start = end = max((self._consumed[each] for each in known), default=0)
-        for end in self._reader.read(form, name, log.name, log.chunks(start), day):  # noqa: B007 - the last counts
+        lines = batches(name, log.name, log.chunks(start))
+        for end in self._reader.read(form, lines, day):  # noqa: B007 - the last one counts
             yield
         self._read[name] = start, end
 

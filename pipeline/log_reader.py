@@ -6,7 +6,7 @@ database has no file, and nowhere to spill to.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle
 from operator import itemgetter
@@ -18,21 +18,27 @@ import pandas as pd
 from collector.record import day_of
 from pipeline.engine import Engine
 from pipeline.log_days import HIT_COLUMNS, MALFORMED, TAKEN, LogDay, LogDays
+from pipeline.log_frames import FLAG, NUMBER, TEXT, relate, relate_read
 from pipeline.log_lines import PATTERNS, VIEW_STATUSES, Lines
 
 BATCH_BYTES = 32 * 1024 * 1024  # about 150,000 lines; four times as much in memory
 
 Item = TypeVar("Item")
 
-_TEXT = "str"
-_NUMBER = "Int64"  # or none
 _FIELDS = ("address", "minute", "second", "zone", "request", "status", "referrer", "agent")
 
 
 class Batch:
     """Whole lines of one log, as text of one character for each byte."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, place: str) -> None:
+        """Begin.
+
+        name    what the log is known as
+        place   what people call it
+        """
+        self.name = name
+        self.place = place
         self.lines: list[str] = []
         self.size = 0
         """Bytes."""
@@ -54,14 +60,14 @@ class Batch:
         return offset + sum(len(line) + 1 for line in self.lines[first:number])
 
 
-def batches(chunks: Iterable[tuple[int, bytes]]) -> Iterator[Batch]:
-    """The lines of chunks, BATCH_BYTES at a time."""
-    batch = Batch()
+def batches(name: str, place: str, chunks: Iterable[tuple[int, bytes]]) -> Iterator[Batch]:
+    """The lines of a log, about BATCH_BYTES at a time."""
+    batch = Batch(name, place)
     for offset, chunk in chunks:
         batch.add(offset, chunk)
         if batch.size >= BATCH_BYTES:
             yield batch
-            batch = Batch()
+            batch = Batch(name, place)
     if batch.lines:
         yield batch
 
@@ -82,38 +88,31 @@ class Reader:
         self._lines = lines
         self._days = days
 
-    def read(
-        self, form: str, name: str, place: str, chunks: Iterable[tuple[int, bytes]], day: LogDay
-    ) -> Iterator[int]:
+    def read(self, form: str, lines: Iterable[Batch], day: LogDay) -> Iterator[int]:
         """Count the lines of a log and keep its page views; give where in the log each batch ends.
 
-        name    what the log is known as
-        place   what people call it
-        day     of a malformed first line
+        day   of a malformed first line
         """
         # Without a place to spill to: agents and addresses stay in memory.
         with Engine() as one, Engine() as other:
-            cut = (_cut(*pair, form) for pair in zip(cycle((one, other)), batches(chunks)))
+            cut = (_cut(engine, batch, form) for engine, batch in zip(cycle((one, other)), lines))
             for engine, batch in ahead(cut):
-                day = self._take(engine, name, place, batch, day)
+                self._tell(engine)
+                days, day = self._sort(engine, batch, day)
+                self._keep_views(engine, {each.start_ms: each for each in days if each.state == TAKEN})
                 yield batch.end
 
-    def _take(self, engine: Engine, name: str, place: str, batch: Batch, day: LogDay) -> LogDay:
-        """Sort a batch into its days; give back the last line's."""
-        lines = self._lines
-        _read(engine, "fields", ("minute", "zone"), lines.minute, "minutes", {"ts_ms": _NUMBER})
-        _read(engine, "fields", ("second",), lines.second, "seconds", {"ms": _NUMBER})
-        _read(engine, "fields", ("agent",), lines.agent, "agents", {"browser": _NUMBER, "bot": _TEXT})
-        _read(engine, "fields", ("request",), lines.kind, "requests", {"kind": _TEXT})
-        _relate(engine, "statuses", {"status": _TEXT}, [[status.decode() for status in VIEW_STATUSES]])
+    def _tell(self, engine: Engine) -> None:
+        """Make the relation `outcomes`: what becomes of each line that fits the format and has a time."""
+        lines, shown = self._lines, [status.decode() for status in VIEW_STATUSES]
+        relate(engine, "statuses", {"status": TEXT}, [shown])
+        relate_read(engine, "minutes", {"ts_ms": NUMBER}, lines.minute, "fields", ("minute", "zone"))
+        relate_read(engine, "seconds", {"ms": NUMBER}, lines.second, "fields", ("second",))
+        relate_read(engine, "agents", {"browser": NUMBER, "bot": TEXT}, lines.agent, "fields", ("agent",))
+        relate_read(engine, "requests", {"kind": TEXT}, lines.kind, "fields", ("request",))
         engine.step("access_log.outcomes", into="outcomes")
-        days, last = self._sort(engine, name, place, batch, day)
-        self._keep_views(engine, [each for each in days if each.state == TAKEN])
-        return last
 
-    def _sort(
-        self, engine: Engine, name: str, place: str, batch: Batch, before: LogDay
-    ) -> tuple[list[LogDay], LogDay]:
+    def _sort(self, engine: Engine, batch: Batch, before: LogDay) -> tuple[Iterable[LogDay], LogDay]:
         """Tell the days what they have of a batch; give back these days, and the last line's."""
         outcomes = engine.database.table("outcomes").select("number", "day_ms").fetchnumpy()
         known = pd.Series(outcomes["day_ms"], index=outcomes["number"]).reindex(range(len(batch.lines)))
@@ -121,41 +120,42 @@ class Reader:
         starts_ms = known.ffill().fillna(before.start_ms).astype("int64").to_numpy()
         found = {start_ms: self._days[day_of(start_ms)] for start_ms in np.unique(starts_ms).tolist()}
         for start_ms, day in found.items():
-            day.begin(name, batch.offset(int(np.argmax(starts_ms == start_ms))))
+            day.begin(batch.name, batch.offset(int(np.argmax(starts_ms == start_ms))))
         for number in np.flatnonzero(known.isna()).tolist():
             day = found[int(starts_ms[number])]
             day.count(MALFORMED, "", 1)
             if day.has_room:
-                day.keep_sample(place, batch.offset(number), batch.lines[number].encode("latin-1"))
+                day.keep_sample(batch.place, batch.offset(number), batch.lines[number].encode("latin-1"))
         for day_ms, outcome, bot, lines in engine.rows("access_log.counts"):
             found[day_ms].count(outcome, bot, lines)
-        return list(found.values()), found[int(starts_ms[-1])]
+        return found.values(), found[int(starts_ms[-1])]
 
-    def _keep_views(self, engine: Engine, days: Iterable[LogDay]) -> None:
-        """Keep the page views of days that are taken, as numbers."""
-        lines, by_start = self._lines, {day.start_ms: day for day in days}
-        _relate(engine, "taken", {"day_ms": _NUMBER}, [list(by_start)])
-        engine.step("access_log.views", into="views")
+    def _keep_views(self, engine: Engine, days: dict[int, LogDay]) -> None:
+        """Keep the page views of the days that are taken, by their first milliseconds, as numbers."""
 
         def visitor(day_ms: int, address: bytes, agent: bytes) -> int:
-            return by_start[day_ms].visitor(address, agent)
+            return days[day_ms].visitor(address, agent)
 
-        _read(engine, "views", ("day_ms", "address", "agent"), visitor, "visitors", {"visitor": _NUMBER})
-        _read(engine, "views", ("address",), lines.place, "places", {"place": _NUMBER})
-        _read(engine, "views", ("request",), lines.target, "targets", {"target": _NUMBER})
-        _read(engine, "views", ("referrer",), lines.referrer, "referrers", {"number": _NUMBER})
+        lines = self._lines
+        relate(engine, "taken", {"day_ms": NUMBER}, [list(days)])
+        engine.step("access_log.views", into="views")
+        visitors = ("day_ms", "address", "agent")
+        relate_read(engine, "visitors", {"visitor": NUMBER}, visitor, "views", visitors)
+        relate_read(engine, "places", {"place": NUMBER}, lines.place, "views", ("address",))
+        relate_read(engine, "targets", {"target": NUMBER}, lines.target, "views", ("request",))
+        relate_read(engine, "referrers", {"number": NUMBER}, lines.referrer, "views", ("referrer",))
         engine.step("access_log.hits", into="hits")
         hits = engine.database.table("hits").order("number").fetchnumpy()
         numbers = np.column_stack([hits[column] for column in HIT_COLUMNS])
-        for start_ms, day in by_start.items():
+        for start_ms, day in days.items():
             is_its = hits["day_ms"] == start_ms
             day.add(hits["ts_ms"][is_its], numbers[is_its])
 
 
 def _cut(engine: Engine, batch: Batch, form: str) -> tuple[Engine, Batch]:
     """Make the relation `fields`: those of every line that fits the format."""
-    _relate(engine, "lines", {"number": _NUMBER, "line": _TEXT}, [range(len(batch.lines)), batch.lines])
-    _relate(engine, "form", {"is_combined": "bool"}, [[form == "combined"]])
+    relate(engine, "lines", {"number": NUMBER, "line": TEXT}, [range(len(batch.lines)), batch.lines])
+    relate(engine, "form", {"is_combined": FLAG}, [[form == "combined"]])
     engine.step("access_log.fields", into="fields")
     is_cut = np.zeros(len(batch.lines), dtype=bool)
     is_cut[engine.database.table("fields").select("number").fetchnumpy()["number"]] = True
@@ -166,35 +166,7 @@ def _cut(engine: Engine, batch: Batch, form: str) -> tuple[Engine, Batch]:
             address, time, *rest = (text.decode("latin-1") for text in match.groups()[:6])
             rows.append((number, address, time[:17], time[17:20], time[20:], *rest))
     if rows:
-        columns = {"number": _NUMBER, **dict.fromkeys(_FIELDS, _TEXT)}
-        _relate(engine, "matched", columns, zip(*rows, strict=True))
+        columns = {"number": NUMBER, **dict.fromkeys(_FIELDS, TEXT)}
+        relate(engine, "matched", columns, zip(*rows, strict=True))
         engine.database.execute("INSERT INTO fields BY NAME FROM matched")
     return engine, batch
-
-
-def _read(
-    engine: Engine,
-    source: str,
-    keys: Sequence[str],
-    reader: Callable[..., object],
-    into: str,
-    gives: dict[str, str],
-) -> None:
-    """Make a relation of what a reader says of the distinct values of a relation's columns."""
-    found = engine.database.table(source).select(*keys).distinct().fetchnumpy()
-    columns = [found[key].tolist() for key in keys]
-    read = [
-        [value.encode("latin-1") for value in column] if found[key].dtype == object else column
-        for key, column in zip(keys, columns, strict=True)
-    ]
-    rows = list(map(reader, *read))
-    answers = zip(*rows, strict=True) if len(gives) > 1 else [rows]
-    kinds = {key: _TEXT if found[key].dtype == object else _NUMBER for key in keys}
-    _relate(engine, into, kinds | gives, [*columns, *answers])
-
-
-def _relate(engine: Engine, name: str, kinds: Mapping[str, str], columns: Iterable[Sequence[object]]) -> None:
-    """Make a relation of columns."""
-    pairs = zip(kinds.items(), columns, strict=True)
-    frame = pd.DataFrame({column: pd.array(values, dtype=kind) for (column, kind), values in pairs})
-    engine.database.register(name, frame)
