@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 from collector.enrich import Enricher
@@ -25,11 +26,13 @@ from collector.record import DAY_MS, KEYS, Clock, day_of
 from pipeline import check
 from pipeline.days import expire
 from pipeline.engine import Engine, connect
+from pipeline.log_batches import batches, read
 from pipeline.log_days import CLOSED, IMPORTED, NO_POLICY, TAKEN, WAITING, LogDay, LogDays
 from pipeline.log_events import LogEvents, granted_fields
 from pipeline.log_files import PREFIX_BYTES, STDIN, LogFile, known_as, name_of
 from pipeline.log_lines import Lines, form_of, shape
-from pipeline.log_reader import Reader, batches
+from pipeline.log_reader import Reader
+from pipeline.log_workers import read_in_order
 from pipeline.run import Round, run_once
 from pipeline.store import (
     EVENTS,
@@ -110,7 +113,7 @@ class _Call:
         self._now_ms = now_ms
         networks = any("network" in granted_fields(version) for version in policy.versions)
         self._lines = Lines(enricher, policy.controller.hosts, now_ms + DAY_MS, networks)
-        self._reader = Reader(self._lines, self.days)
+        self._reader = Reader(self.days)
         self._key = _key(data)
         with connect() as database:
             taken = [each for path, _ in days_of(data / EVENTS) for each in manifests(database, path)]
@@ -146,8 +149,9 @@ class _Call:
         known = known_as(log.head, self._key, self._consumed)
         self._is_new = self._is_new or not known
         start = end = max((self._consumed[each] for each in known), default=0)
-        lines = batches(name, log.name, log.chunks(start))
-        for end in self._reader.read(form, lines, day):  # noqa: B007 - the last one counts
+        waiting = batches(form, log.chunks(start))
+        for end, found in read_in_order(partial(read, self._lines), waiting):
+            day = self._reader.take(found, name, log.name, day)
             yield
         self._read[name] = start, end
 
@@ -171,7 +175,7 @@ class _Call:
         days = self.days.of(TAKEN)
         spill = self._data / "spill"
         with Engine(spill) as engine:
-            events = LogEvents(self._data, engine, self._lines, self._read, self._ground)
+            events = LogEvents(self._data, engine, self._reader.tables, self._read, self._ground)
             for done, day in enumerate(days, 1):
                 still_open = days[done:] + self.days.of(WAITING, NO_POLICY)
                 events.commit(day, still_open, self._now_ms)

@@ -3,11 +3,11 @@
 import secrets
 from array import array
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,8 +16,9 @@ from collector.policy import Policy, Version
 from collector.record import LOGS
 from pipeline.days import FIRST_DAY
 from pipeline.engine import connect
+from pipeline.log_batches import MALFORMED, SAMPLES, Numbers
 from pipeline.log_files import is_name
-from pipeline.log_lines import ASSET, OTHER, shape
+from pipeline.log_lines import ASSET, OTHER, VIEW
 from pipeline.release import PURPOSE
 from pipeline.store import events_of, is_sealed, manifests
 from pipeline.windows import Window
@@ -26,12 +27,7 @@ TAKEN, WAITING = "taken", "waiting"
 NO_POLICY, IMPORTED, CLOSED = "no policy", "imported", "closed"
 """Why a day is not taken: the policy does not allow it, an earlier import did, or it is closed to imports."""
 
-MALFORMED = "malformed"
-HIT_COLUMNS = ("visitor", "browser", "place", "target", "referrer")
-_SAMPLES = 100  # malformed lines of a day that are kept; all are counted
 _SALT_BYTES = 32
-
-Numbers = np.ndarray[Any, np.dtype[np.integer[Any]]]
 
 
 @dataclass(frozen=True)
@@ -92,7 +88,7 @@ class LogDay:
         pseudonym = blake2b(text, key=self.salt, digest_size=16).digest()
         return self.visitors.setdefault(pseudonym, len(self.visitors))
 
-    def count(self, outcome: str, bot: str, lines: int) -> None:
+    def count(self, outcome: str, lines: int) -> None:
         """Lines of one outcome; of page views `add` keeps more."""
         self.lines += lines
         if outcome == MALFORMED:
@@ -101,22 +97,18 @@ class LogDay:
             self.assets += lines
         elif outcome == OTHER:
             self.other += lines
-        elif bot:
-            self.bots[bot] += lines
+        elif outcome != VIEW:
+            self.bots[outcome.removeprefix("bot: ")] += lines
 
     def add(self, times: Numbers, numbers: Numbers) -> None:
         """Page views (n): UTC milliseconds (n), HIT_COLUMNS (n × 5)."""
         self.times.frombytes(times.astype(np.int64).tobytes())
         self.numbers.frombytes(numbers.astype(np.intc).tobytes())
 
-    @property
-    def has_room(self) -> bool:
-        """Whether more samples of malformed lines are wanted."""
-        return len(self.samples) < _SAMPLES
-
-    def keep_sample(self, place: str, offset: int, line: bytes) -> None:
-        """What one malformed line looks like."""
-        self.samples.append({"file": place, "offset": offset, "reason": MALFORMED, "shape": shape(line)})
+    def keep_samples(self, place: str, samples: Sequence[tuple[int, str]]) -> None:
+        """What some malformed lines look like: where they begin in a file, and their shapes."""
+        for offset, looks in samples[: SAMPLES - len(self.samples)]:
+            self.samples.append({"file": place, "offset": offset, "reason": MALFORMED, "shape": looks})
 
     def forget(self) -> None:
         """Destroy the salt: nobody can tell any more whose page views these are."""

@@ -11,9 +11,9 @@ import pandas as pd
 from collector.policy import Version, fields_within
 from collector.record import COLUMNS, FIELDS, LEVELS, TIME_STEP_MS
 from pipeline.engine import Engine
-from pipeline.log_days import HIT_COLUMNS, LogDay
-from pipeline.log_frames import relate_rows
-from pipeline.log_lines import Lines
+from pipeline.log_batches import HIT_COLUMNS
+from pipeline.log_days import LogDay
+from pipeline.log_reader import Row, Table
 from pipeline.release import PURPOSE
 from pipeline.store import (
     GOOD,
@@ -46,7 +46,12 @@ class LogEvents:
     """Writes the days of one call."""
 
     def __init__(
-        self, data: Path, engine: Engine, lines: Lines, read: Mapping[str, tuple[int, int]], ground: str
+        self,
+        data: Path,
+        engine: Engine,
+        tables: Mapping[str, Table],
+        read: Mapping[str, tuple[int, int]],
+        ground: str,
     ) -> None:
         """Prepare.
 
@@ -56,11 +61,11 @@ class LogEvents:
         self._engine = engine
         self._read = read
         self._ground = ground
-        self._paths = [str(target[0]) for target in lines.targets.rows()]
+        self._paths = [str(target[0]) for target in tables["targets"].rows()]
         self._version: Version | None = None  # the one that `services` are of
         engine.relation("no_rows", dict(COLUMNS), [])
-        for name, table in lines.tables.items():
-            relate_rows(engine, name, table.columns, table.rows())
+        for name, table in tables.items():
+            _relate(engine, name, table.columns, table.rows())
 
     def commit(self, day: LogDay, still_open: Sequence[LogDay], now_ms: int) -> None:
         """Write one day; what is read of its files is consumed up to the lines of days still open."""
@@ -116,7 +121,7 @@ class LogEvents:
         hits["ts_ms"] = np.frombuffer(day.times, dtype=np.int64)
         hits["hit"] = np.arange(len(hits))
         engine.database.register("hits", hits)
-        relate_rows(engine, "visitors", ["visitor"], [(each.hex(),) for each in day.visitors])
+        _relate(engine, "visitors", ["visitor"], [(each.hex(),) for each in day.visitors])
         self._relate_services(day.version)
         columns = dict.fromkeys(("service", "policy", "id_prefix"), "VARCHAR")
         columns |= {"purposes": "VARCHAR[]", "time_step_ms": "BIGINT"}
@@ -128,7 +133,7 @@ class LogEvents:
         """Make the relation of the services that the targets belong to; most days share a version."""
         if self._version is not version:
             services = {path: _service(version, path) for path in set(self._paths)}
-            relate_rows(self._engine, "services", ["service"], [(services[path],) for path in self._paths])
+            _relate(self._engine, "services", ["service"], [(services[path],) for path in self._paths])
             self._version = version
 
     def _write_quarantine(self, day: LogDay) -> None:
@@ -140,6 +145,12 @@ class LogEvents:
             sync(path.parent)
         else:
             path.unlink(missing_ok=True)
+
+
+def _relate(engine: Engine, name: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+    """Make a relation of rows by their numbers."""
+    texts = {column: pd.array([row[n] for row in rows], dtype="str") for n, column in enumerate(columns)}
+    engine.database.register(name, pd.DataFrame(texts | {"number": np.arange(len(rows))}))
 
 
 def _service(version: Version, path: str) -> str:

@@ -1,7 +1,7 @@
 """A line of an Apache or Nginx access log → what it says about one page view, or why it is none.
 
 Raw addresses, agents, requests and referrers are remembered in memory only, bounded, for as long as one
-import takes: what repeats is read once. What is kept of a line are numbers of rows of `Lines.tables`.
+import takes: what repeats is read once.
 """
 
 import re
@@ -42,7 +42,8 @@ _ESCAPED = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"v": b"\v", b"f
 _METHOD, _PROTOCOL = re.compile(rb"[!-~]+"), re.compile(rb"HTTP/\d[.\d]*")
 
 _REMEMBERED = 65_536  # distinct values of each kind
-PAGE, ASSET, OTHER = "page", "asset", "other"
+ASSET, OTHER, VIEW = "asset", "other", "view"
+"""What is requested: a file that is no page; none at all (POST, HEAD, broken); a page, if it is answered."""
 
 _SHAPE_BYTES = 120
 
@@ -80,25 +81,6 @@ class Referrer(NamedTuple):
     referrer: str | None
 
 
-Row = tuple[str | None, ...]
-
-
-class Table:
-    """Distinct rows, each with a number."""
-
-    def __init__(self, columns: tuple[str, ...]) -> None:
-        self.columns = columns
-        self._numbers: dict[Row, int] = {}
-
-    def number(self, row: Row) -> int:
-        """The number of a row, its own for ever."""
-        return self._numbers.setdefault(row, len(self._numbers))
-
-    def rows(self) -> list[Row]:
-        """The rows by their numbers."""
-        return list(self._numbers)
-
-
 class Lines:
     """What lines are read with."""
 
@@ -112,14 +94,6 @@ class Lines:
         self._own_hosts = frozenset(own_hosts)
         self._latest_ms = latest_ms
         self._networks = networks
-        self.browsers, self.places = Table(Browser._fields), Table(Place._fields)
-        self.targets, self.referrers = Table(Target._fields), Table(Referrer._fields)
-        self.tables: dict[str, Table] = {
-            "browsers": self.browsers,
-            "places": self.places,
-            "targets": self.targets,
-            "referrers": self.referrers,
-        }
         remember = lru_cache(_REMEMBERED)
         self.minute = remember(self._minute)
         self.agent = remember(self._agent)
@@ -154,36 +128,34 @@ class Lines:
         ts_ms = (day.toordinal() - _EPOCH) * DAY_MS + minutes * 60_000
         return ts_ms if 0 <= ts_ms <= self._latest_ms else None
 
-    def _agent(self, text: bytes) -> tuple[int, str]:
-        """The number in `browsers`, and the category of bot that the agent names; "" for a person's."""
+    def _agent(self, text: bytes) -> tuple[Browser, str | None]:
+        """What an agent tells of a person's browser, and the category of bot it names."""
         seen = self._enricher.agent(unescaped(text))
-        return self.browsers.number(
-            Browser(seen.device, seen.browser, seen.os, seen.browser_major)
-        ), seen.bot or ""
+        return Browser(seen.device, seen.browser, seen.os, seen.browser_major), seen.bot
 
-    def _place(self, text: bytes) -> int:
-        """The number in `places`. Where the server logged a host name the place is unknown."""
+    def _place(self, text: bytes) -> Place:
+        """What an address tells. Where the server logged a host name the place is unknown."""
         address = text.decode("latin-1").removeprefix("::ffff:")
         network = self._enricher.network(address) if self._networks else None
-        return self.places.number(Place(self._enricher.country(address), network))
+        return Place(self._enricher.country(address), network)
 
     def kind(self, request: bytes) -> str:
-        """What a request asks for: PAGE, ASSET (a file that is no page) or OTHER: POST, HEAD, broken."""
+        """What is requested: ASSET, OTHER or VIEW."""
         method, place, _ = asked(request)
         if not method:
             return OTHER
         if capture.is_static(place.decode("latin-1")):
             return ASSET
-        return PAGE if method == b"GET" else OTHER
+        return VIEW if method == b"GET" else OTHER
 
-    def _target(self, request: bytes) -> int:
-        """The number in `targets` of the page that is requested."""
+    def _target(self, request: bytes) -> Target:
+        """The page that is requested, and the campaign."""
         _, place, query = asked(request)
-        return self.targets.number(Target(self._page(place), *self._campaign(query)))
+        return Target(self._page(place), *self._campaign(query))
 
-    def _referrer(self, text: bytes) -> int:
-        """The number in `referrers`."""
-        return self.referrers.number(Referrer(capture.referrer_host(unescaped(text), self._own_hosts)))
+    def _referrer(self, text: bytes) -> Referrer:
+        """The other site that linked here."""
+        return Referrer(capture.referrer_host(unescaped(text), self._own_hosts))
 
 
 def asked(request: bytes) -> tuple[bytes, bytes, bytes]:
