@@ -4,6 +4,7 @@ One pattern splits the lines. What follows is done in columns: each time, agent,
 referrer is read once, however often it occurs.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import compress, count
 from typing import Any, NamedTuple
@@ -12,9 +13,10 @@ import numpy as np
 
 from collector.enrich import BOT_CATEGORIES
 from collector.record import DAY_MS
-from pipeline.log_lines import ASSET, OTHER, PATTERNS, VIEW, VIEW_STATUSES, Lines, shape
+from pipeline.log_lines import ASSET, OTHER, VIEW, VIEW_STATUSES, Agents, Lines, shape, split
 
 BATCH_BYTES = 8 * 1024 * 1024
+_PIECE_BYTES = 64 * 1024
 SAMPLES = 100  # malformed lines of a day that are kept; all are counted
 HIT_COLUMNS = ("visitor", "browser", "place", "target", "referrer")
 
@@ -35,6 +37,8 @@ class Batch(NamedTuple):
     form: str
     chunks: Sequence[tuple[int, bytes]]
     """Where each begins in the log, and its bytes."""
+    agents: Agents = {}  # noqa: RUF012 - never written to
+    """What other processes know of agents: the costliest to read."""
 
     @property
     def end(self) -> int:
@@ -74,6 +78,8 @@ class Found(NamedTuple):
     """UTC milliseconds of each page view, in the order of the log."""
     hits: tuple[Coded, ...]
     """HIT_COLUMNS of each page view; a visitor is (the day's first millisecond, address, agent)."""
+    agents: Agents
+    """Those that were met for the first time."""
 
 
 def batches(form: str, chunks: Iterable[tuple[int, bytes]]) -> Iterator[Batch]:
@@ -90,29 +96,47 @@ def batches(form: str, chunks: Iterable[tuple[int, bytes]]) -> Iterator[Batch]:
 
 def read(lines: Lines, batch: Batch) -> Found:
     """Read a batch."""
-    split = [PATTERNS[batch.form].findall(chunk, 0, _length(chunk)) for _, chunk in batch.chunks]
-    columns = zip(*(row for rows in split for row in rows), strict=True)
-    addresses, stamps, requests, statuses, referrers, agents, _ = columns
+    lines.exchange_agents(batch.agents)
+    rows: list[tuple[bytes, ...]] = []
+    ends = []  # of each chunk, in `rows`
+    for _, chunk in batch.chunks:
+        for piece in _pieces(chunk):
+            rows += split(batch.form, piece)
+        ends.append(len(rows))
+    addresses, stamps, requests, statuses, referrers, agents, _ = zip(*rows, strict=True)
     times = _mapped(stamps, lambda stamp: _NO_TIME if (ts_ms := lines.time(stamp)) is None else ts_ms)
     starts_ms = _starts(times)
     outcomes = _outcomes(lines, requests, statuses, agents)
     outcomes[times == _NO_TIME] = _CODES[MALFORMED]
     is_view = outcomes == _CODES[VIEW]
-    hits = (
-        _coded(is_view, zip(starts_ms.tolist(), addresses, agents, strict=True), tuple),
-        _coded(is_view, agents, lambda agent: lines.agent(agent)[0]),
-        _coded(is_view, addresses, lines.place),
-        _coded(is_view, requests, lines.target),
-        _coded(is_view, referrers, lines.referrer),
-    )
-    places = _Places(batch, [len(rows) for rows in split])
+    places = _Places(batch, ends)
     days = [_day(start_ms, starts_ms == start_ms, outcomes, places) for start_ms in np.unique(starts_ms)]
-    return Found(days, int(starts_ms[-1]), times[is_view], hits)
+    hits = _hits(lines, starts_ms, is_view, (addresses, requests, referrers, agents))
+    return Found(days, int(starts_ms[-1]), times[is_view], hits, lines.exchange_agents({}))
 
 
-def _length(chunk: bytes) -> int:
-    """Bytes up to a last newline: behind it there is no line."""
-    return len(chunk) - chunk.endswith(b"\n")
+def _pieces(chunk: bytes) -> Iterator[bytes]:
+    """Whole lines, few enough that hardly any piece has a backslash in it."""
+    start = 0
+    while start < len(chunk):
+        end = chunk.find(b"\n", start + _PIECE_BYTES) + 1 or len(chunk)
+        yield chunk[start:end]
+        start = end
+
+
+def _hits(
+    lines: Lines, starts_ms: Numbers, is_view: Numbers, columns: Iterable[Sequence[bytes]]
+) -> tuple[Coded, ...]:
+    """HIT_COLUMNS of the lines that are page views."""
+    views = is_view.tolist()
+    addresses, requests, referrers, agents = (list(compress(column, views)) for column in columns)
+    return (
+        _coded(list(zip(starts_ms[is_view].tolist(), addresses, agents, strict=True)), tuple),
+        _coded(agents, lambda agent: lines.agent(agent)[0]),
+        _coded(addresses, lines.place),
+        _coded(requests, lines.target),
+        _coded(referrers, lines.referrer),
+    )
 
 
 def _mapped(values: Sequence[bytes], reader: Callable[[bytes], int]) -> Numbers:
@@ -121,11 +145,10 @@ def _mapped(values: Sequence[bytes], reader: Callable[[bytes], int]) -> Numbers:
     return np.fromiter(map(known.__getitem__, values), np.int64, len(values))
 
 
-def _coded(is_chosen: Numbers, values: Iterable[Hashable], reader: Callable[[Any], object]) -> Coded:
-    """What a reader says of the chosen values, said once for equal ones."""
-    chosen = list(compress(values, is_chosen.tolist()))
-    numbers = dict(zip(dict.fromkeys(chosen), count(), strict=False))
-    codes = np.fromiter(map(numbers.__getitem__, chosen), np.int64, len(chosen))
+def _coded(values: Sequence[Hashable], reader: Callable[[Any], object]) -> Coded:
+    """What a reader says of each value, said once for equal ones."""
+    numbers = dict(zip(dict.fromkeys(values), count(), strict=False))
+    codes = np.fromiter(map(numbers.__getitem__, values), np.int64, len(values))
     return Coded(list(map(reader, numbers)), codes)
 
 
@@ -150,23 +173,23 @@ def _outcomes(
 class _Places:
     """Where the lines of a batch are."""
 
-    def __init__(self, batch: Batch, lines: Sequence[int]) -> None:
+    def __init__(self, batch: Batch, ends: Sequence[int]) -> None:
         """Prepare.
 
-        lines   in each chunk, how many
+        ends   of each chunk, as the number of lines up to there
         """
         self._chunks = batch.chunks
-        self._ends = np.cumsum(lines)
+        self._ends = ends
         self._cut: dict[int, list[bytes]] = {}
 
     def __getitem__(self, number: int) -> tuple[int, bytes]:
         """Where a line begins in the log, and the line."""
-        index = int(np.searchsorted(self._ends, number, side="right"))
+        index = bisect_right(self._ends, number)
         offset, chunk = self._chunks[index]
         if index not in self._cut:
-            self._cut[index] = chunk[: _length(chunk)].split(b"\n")
+            self._cut[index] = chunk.removesuffix(b"\n").split(b"\n")
         cut = self._cut[index]
-        number -= int(self._ends[index]) - len(cut)
+        number -= self._ends[index] - len(cut)
         return offset + sum(len(line) + 1 for line in cut[:number]), cut[number]
 
 

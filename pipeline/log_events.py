@@ -113,7 +113,7 @@ class LogEvents:
         )
 
     def _build(self, day: LogDay) -> None:
-        """Make the relation `page_views`: the columns that an import fills, as far as the policy grants it."""
+        """Make the relation `page_views`: the columns an import fills, as far as the policy grants them."""
         engine = self._engine
         assert day.version is not None  # noqa: S101 - or the day were not taken
         numbers = np.frombuffer(day.numbers, dtype=np.intc).reshape(-1, len(HIT_COLUMNS))

@@ -19,14 +19,21 @@ CAMPAIGN_PARAMETERS = frozenset(("utm_source", "utm_medium", "utm_campaign", "so
 # Apache writes a quote inside a quoted field as \" and Nginx as \x22, so a bare one ends the field. Longer
 # fields than 8 KiB pass neither server. What follows the known fields (some log more) is not looked at.
 _QUOTED = rb'"([^"\\\n]{0,8192}+(?:\\.[^"\\\n]{0,8192}+)*+)"'
-_COMMON = rb"(\S++) [^\[\n]*+\[([^\]\n]++)\] " + _QUOTED + rb" (\d{3}) (?:\d++|-)"
+_COMMON = rb"(\S++) [^\[\n]*+\[([^\]\n]++)\] %b (\d{3}) (?:\d++|-)"
 _REST = rb"(?:[ \r][^\n]*+)?"
-# Each line is one match, and a line of another form the last group's.
-PATTERNS = {
-    "combined": re.compile(rb"^(?:%b %b %b%b|([^\n]*+))$" % (_COMMON, _QUOTED, _QUOTED, _REST), re.MULTILINE),
-    "common": re.compile(rb"^(?:%b()()\r?|([^\n]*+))$" % _COMMON, re.MULTILINE),
-}
+
+
+def _patterns(quoted: bytes, common: bytes) -> dict[str, re.Pattern[bytes]]:
+    common %= quoted
+    forms = {"combined": b"%b %b %b%b" % (common, quoted, quoted, _REST), "common": rb"%b()()\r?" % common}
+    # Each line is one match, and a line of another form the last group's.
+    return {form: re.compile(rb"^(?:%b|([^\n]*+))$" % text, re.MULTILINE) for form, text in forms.items()}
+
+
+PATTERNS = _patterns(_QUOTED, _COMMON)
 """Format → address, time, request, status, referrer, agent; or the line that is none of it."""
+# For lines without a backslash, in half the time: sets of one byte. A match may run over the end of a line.
+_PLAIN = _patterns(rb'"([^"]{0,8192}+)"', _COMMON.replace(rb"\n", b""))
 
 _MINUTE = re.compile(rb"(\d\d)/([A-Z][a-z]{2})/(\d{4}):([01]\d|2[0-3]):([0-5]\d)")
 _SECOND = re.compile(rb":(?:[0-5]\d|60)")
@@ -81,6 +88,9 @@ class Referrer(NamedTuple):
     referrer: str | None
 
 
+Agents = dict[bytes, tuple[Browser, str | None]]
+
+
 class Lines:
     """What lines are read with."""
 
@@ -93,11 +103,13 @@ class Lines:
         self._enricher = enricher
         self._own_hosts = frozenset(own_hosts)
         self._latest_ms = latest_ms
+        self._agents: Agents = {}
+        self._new_agents: Agents = {}
         self._networks = networks
         remember = lru_cache(_REMEMBERED)
         self.minute = remember(self._minute)
-        self.agent = remember(self._agent)
         self.place = remember(self._place)
+        self.kind = remember(self._kind)
         self.target = remember(self._target)
         self.referrer = remember(self._referrer)
         self._page = remember(lambda place: page.page_path(place, ""))
@@ -128,10 +140,22 @@ class Lines:
         ts_ms = (day.toordinal() - _EPOCH) * DAY_MS + minutes * 60_000
         return ts_ms if 0 <= ts_ms <= self._latest_ms else None
 
-    def _agent(self, text: bytes) -> tuple[Browser, str | None]:
+    def agent(self, text: bytes) -> tuple[Browser, str | None]:
         """What an agent tells of a person's browser, and the category of bot it names."""
-        seen = self._enricher.agent(unescaped(text))
-        return Browser(seen.device, seen.browser, seen.os, seen.browser_major), seen.bot
+        known = self._agents.get(text)
+        if known is None:
+            seen = self._enricher.agent(unescaped(text))
+            known = Browser(seen.device, seen.browser, seen.os, seen.browser_major), seen.bot
+            self._agents[text] = self._new_agents[text] = known
+        return known
+
+    def exchange_agents(self, others: Agents) -> Agents:
+        """Learn what others have read, and give what was read since the last exchange."""
+        if len(self._agents) > _REMEMBERED:
+            self._agents.clear()
+        self._agents |= others
+        new, self._new_agents = self._new_agents, {}
+        return new
 
     def _place(self, text: bytes) -> Place:
         """What an address tells. Where the server logged a host name the place is unknown."""
@@ -139,7 +163,7 @@ class Lines:
         network = self._enricher.network(address) if self._networks else None
         return Place(self._enricher.country(address), network)
 
-    def kind(self, request: bytes) -> str:
+    def _kind(self, request: bytes) -> str:
         """What is requested: ASSET, OTHER or VIEW."""
         method, place, _ = asked(request)
         if not method:
@@ -178,6 +202,16 @@ def unescaped(text: bytes) -> bytes:
 def _original(match: re.Match[bytes]) -> bytes:
     sign: bytes = match[1]
     return bytes.fromhex(sign[1:].decode()) if len(sign) == 3 else _ESCAPED.get(sign, sign)
+
+
+def split(form: str, lines: bytes) -> list[tuple[bytes, ...]]:
+    """The groups of PATTERNS for each line, b"" for those of the other form."""
+    end = len(lines) - lines.endswith(b"\n")  # behind the last newline there is no line
+    if b"\\" not in lines:
+        found: list[tuple[bytes, ...]] = _PLAIN[form].findall(lines, 0, end)
+        if len(found) == lines.count(b"\n", 0, end) + 1:  # none ran over the end of its line
+            return found
+    return PATTERNS[form].findall(lines, 0, end)
 
 
 def form_of(head: bytes, lines: Lines) -> tuple[str, int] | None:
