@@ -1,4 +1,4 @@
-"""Imported days → private events: each day one file, committed with its manifest by one rename."""
+"""ImportedDay days → private events: each day one file, committed with its manifest by one rename."""
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +18,7 @@ from pipeline.release import PURPOSE
 from pipeline.store import (
     GOOD,
     QUARANTINE,
+    ImportedDay,
     Manifest,
     Stretch,
     events_of,
@@ -29,17 +30,6 @@ from pipeline.store import (
 BATCH = "000001"  # a day that is imported has no other
 
 _encoder = msgspec.json.Encoder()
-
-
-class ImportManifest(Manifest, frozen=True):
-    """What an import found of one day. Always: lines = rows + malformed + assets + other + bots."""
-
-    ground: str
-    lines: int
-    malformed: int
-    assets: int
-    other: int
-    bots: dict[str, int]
 
 
 class LogEvents:
@@ -90,7 +80,7 @@ class LogEvents:
         aside.rename(directory / f"{BATCH}.parquet")
         sync(directory)
 
-    def _manifest(self, day: LogDay, still_open: Sequence[LogDay], now_ms: int) -> ImportManifest:
+    def _manifest(self, day: LogDay, still_open: Sequence[LogDay], now_ms: int) -> Manifest:
         """What the day's file says of itself, with how far each log is consumed once it is there."""
         stretches = []
         for name in day.shares:
@@ -99,18 +89,8 @@ class LogEvents:
             end = min([end, *(each.shares[name].offset for each in still_open if name in each.shares)])
             # No fingerprint of the bytes: they name visitors.
             stretches.append(Stretch(name, start, end, "", {GOOD: day.hits_of(name)}))
-        return ImportManifest(
-            now_ms,
-            stretches,
-            len(day.times),
-            0,
-            self._ground,
-            day.lines,
-            day.malformed,
-            day.assets,
-            day.other,
-            dict(day.bots),
-        )
+        found = ImportedDay(self._ground, day.lines, day.malformed, day.assets, day.other, dict(day.bots))
+        return Manifest(now_ms, stretches, len(day.times), 0, found)
 
     def _build(self, day: LogDay) -> None:
         """Make the relation `page_views`: the columns an import fills, as far as the policy grants them."""
