@@ -5,7 +5,10 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from pathlib import Path
+
+import duckdb
 
 from pipeline.engine import connect
 
@@ -51,11 +54,17 @@ def encode(cells: Iterable[Cell]) -> bytes:
     """The cells as a Parquet file, in the order given."""
     rows = list(cells)
     values = [[getattr(row, name) for row in rows] for name in _COLUMNS]
-    with connect() as database, tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "cells.parquet"
-        database.execute(f"CREATE TABLE cells AS SELECT {_CELLS}", values)
-        database.execute("COPY cells TO ? (FORMAT parquet)", [str(file)])
+        _writer().execute(f"CREATE OR REPLACE TABLE cells AS SELECT {_CELLS}", values)
+        _writer().execute("COPY cells TO ? (FORMAT parquet)", [str(file)])
         return file.read_bytes()
+
+
+@cache
+def _writer() -> duckdb.DuckDBPyConnection:
+    """A database for the cells of one release at a time: to open one takes twice as long as to write them."""
+    return connect()
 
 
 def place(published: Path, release_id: str) -> Path:

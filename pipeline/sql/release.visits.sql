@@ -7,7 +7,9 @@
 WITH gaps AS (
   SELECT
     *,
-    CASE WHEN kind = 'ping' THEN 1 ELSE 0 END AS is_ping,
+    row_number() OVER (
+      PARTITION BY visitor, day_ms ORDER BY ts_ms, CASE WHEN kind = 'ping' THEN 1 ELSE 0 END, id
+    ) AS place,
     CASE
       WHEN ts_ms - lag(ts_ms) OVER (
         PARTITION BY visitor, day_ms ORDER BY ts_ms, CASE WHEN kind = 'ping' THEN 1 ELSE 0 END, id
@@ -20,7 +22,7 @@ stretches AS (
   SELECT
     *,
     sum(is_start) OVER (
-      PARTITION BY visitor, day_ms ORDER BY ts_ms, is_ping, id
+      PARTITION BY visitor, day_ms ORDER BY place
       ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
     ) AS visit
   FROM gaps
@@ -28,19 +30,9 @@ stretches AS (
 opened AS (
   SELECT
     *,
-    min(is_ping) OVER (
-      PARTITION BY visitor, day_ms, visit ORDER BY ts_ms, is_ping, id
-      ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
-    ) AS is_unopened
+    min(CASE WHEN kind <> 'ping' THEN place END) OVER (PARTITION BY visitor, day_ms, visit) AS first_place,
+    min(CASE WHEN kind = 'view' THEN place END) OVER (PARTITION BY visitor, day_ms, visit) AS entry_place
   FROM stretches
-),
-ranked AS (
-  SELECT
-    *,
-    row_number() OVER (PARTITION BY visitor, day_ms, visit ORDER BY ts_ms, is_ping, id) AS event_rank,
-    row_number() OVER (PARTITION BY visitor, day_ms, visit, kind ORDER BY ts_ms, id) AS kind_rank
-  FROM opened
-  WHERE is_unopened = 0
 )
 SELECT
   visitor,
@@ -50,9 +42,10 @@ SELECT
   count(CASE WHEN kind = 'view' THEN 1 END) AS pageviews,
   -- An event counts as engagement unless it was sent with interactive = false.
   count(CASE WHEN kind = 'event' AND coalesce(interactive, TRUE) THEN 1 END) AS interactions,
-  max(CASE WHEN kind = 'view' AND kind_rank = 1 THEN page END) AS entry_page,
-  max(CASE WHEN event_rank = 1 THEN country END) AS country,
-  max(CASE WHEN event_rank = 1 THEN browser END) AS browser,
-  max(CASE WHEN event_rank = 1 THEN device END) AS device
-FROM ranked
+  max(CASE WHEN place = entry_place THEN page END) AS entry_page,
+  max(CASE WHEN place = first_place THEN country END) AS country,
+  max(CASE WHEN place = first_place THEN browser END) AS browser,
+  max(CASE WHEN place = first_place THEN device END) AS device
+FROM opened
+WHERE place >= first_place
 GROUP BY visitor, day_ms, visit
