@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from pipeline.audit.released import Books
 from pipeline.audit.said import Mistake, Skipped
-from pipeline.published import HEAD, START, Head, head_of
+from pipeline.published import HEAD, START, head_of
 from pipeline.release import LEDGER
 from pipeline.spec import cost
 from pipeline.statistics import ATTO_DELTA_PER_DAY
@@ -55,27 +55,18 @@ def chain(books: Books) -> Found:
     """The hash of each release over itself and the one before, from the first to the published head."""
     head = START
     for release in books.releases:
-        head = head.after(release.release_id, release.stored)
-        kept = books.ledger.head(head.number)
-        yield (
-            None
-            if kept == head
-            else Mistake(f"{release.file}: the ledger's chain breaks at {release.release_id}")
-        )
-        head = kept if kept != START else head
+        head, kept = head.after(release.release_id, release.stored), books.ledger.head(head.number + 1)
+        yield None if kept == head else Mistake(f"{release.file}: the ledger's chain breaks here")
+        # The next one is judged by itself.
+        head = kept
     published = head_of(books.published)
-    yield (
-        None
-        if published == _last(books)
-        else Mistake(
-            f"{books.published / HEAD} is not the ledger's: it says {published.number} releases, "
-            f"the ledger {len(books.releases)}"
+    if published == books.ledger.head():
+        yield None
+    else:
+        yield Mistake(
+            f"{books.published / HEAD} knows of {published.number} releases and ends otherwise than the "
+            f"ledger, which has {len(books.releases)}"
         )
-    )
-
-
-def _last(books: Books) -> Head:
-    return books.ledger.head()
 
 
 def closed(books: Books) -> Found:

@@ -196,7 +196,7 @@ class Finding:
 def attack(policy: Policy, effort: Effort, progress: Progress) -> Iterator[Finding]:
     """Try every attack on one configuration, on synthetic visitors only.
 
-    Raises  PolicyError where the policy counts nobody or is not sound: nothing can be said of it
+    Raises  PolicyError for a policy that no run accepts either
     """
     mistakes = check.mistakes(policy)
     if mistakes:

@@ -36,9 +36,9 @@ def audit(context: click.Context, quick: bool, html: Path | None, form: str, dat
     missed. `impersonal audit verify` recomputes your own releases.
 
     \b
-      impersonal audit --quick
-      impersonal audit --html audit.html
-      impersonal audit verify
+    impersonal audit --quick
+    impersonal audit --html audit.html
+    impersonal audit verify
     """
     if context.invoked_subcommand:
         return 0
@@ -90,8 +90,8 @@ def verify(form: str, data: Path) -> int:
     One line per check. Exit status 1 where something does not agree, with a line that names the file.
 
     \b
-      impersonal audit verify
-      impersonal audit verify --data /var/lib/shop --format json
+    impersonal audit verify
+    impersonal audit verify --data /var/lib/shop --format json
     """
     loaded = load(data / POLICY)
     from pipeline.audit import verify as recomputed  # noqa: PLC0415

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import erfc, log, sqrt
+from math import ceil, erfc, log, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +69,13 @@ def guess(name: str, known: Sequence[Clue], trials: int, bound: float) -> Point:
 
 def louder(known: Sequence[Clue], times: float) -> list[Clue]:
     """The same releases with so many times less noise: what a guesser must be able to tell."""
-    return [
-        replace(each, mechanism=replace(each.mechanism, sigma=each.mechanism.sigma / times)) for each in known
-    ]
+
+    def drawn(each: Mechanism) -> Mechanism:
+        # The threshold comes nearer too: as unlikely to be reached by one visitor as before.
+        threshold = None if each.threshold is None else 1 + ceil((each.threshold - 1) / times)
+        return replace(each, sigma=each.sigma / times, threshold=threshold)
+
+    return [replace(each, mechanism=drawn(each.mechanism)) for each in known]
 
 
 def cost(known: Iterable[Clue]) -> int:

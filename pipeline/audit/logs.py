@@ -7,6 +7,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from collector.record import COLUMNS, DAY_MS, day_of
 from pipeline.audit.site import DAY
 from pipeline.engine import connect
@@ -56,12 +58,15 @@ def unit_of(row: Row) -> Unit:
 
 def write(file: Path, rows: Iterable[Row]) -> Path:
     """Write events as a file of private events."""
-    listed = list(rows)
-    file.parent.mkdir(parents=True, exist_ok=True)
     with connect() as database:
-        values = [[row.get(name) for row in listed] for name, _ in COLUMNS]
-        database.execute(f"CREATE TABLE rows AS SELECT {_COLUMNS}", values)
-        database.execute("COPY rows TO ? (FORMAT parquet)", [str(file)])
+        return _write(database, file, list(rows))
+
+
+def _write(database: duckdb.DuckDBPyConnection, file: Path, rows: Log) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    values = [[row.get(name) for row in rows] for name, _ in COLUMNS]
+    database.execute(f"CREATE OR REPLACE TABLE rows AS SELECT {_COLUMNS}", values)
+    database.execute("COPY rows TO ? (FORMAT parquet)", [str(file)])
     return file
 
 
@@ -79,7 +84,11 @@ def split(directory: Path, rows: Iterable[Row]) -> dict[Unit, Path]:
     units: dict[Unit, Log] = {}
     for row in rows:
         units.setdefault(unit_of(row), []).append(row)
-    return {unit: write(directory / f"{n}.parquet", found) for n, (unit, found) in enumerate(units.items())}
+    with connect() as database:
+        return {
+            unit: _write(database, directory / f"{n}.parquet", found)
+            for n, (unit, found) in enumerate(units.items())
+        }
 
 
 def crowd(file: Path, visitors: int) -> Path:

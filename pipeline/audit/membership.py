@@ -3,16 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from statistics import NormalDist
 
 from pipeline.audit import logs
 from pipeline.audit.guess import Clue, clues, cost, guess, louder
-from pipeline.audit.result import Point, Result, guessing_bound, in_percent
+from pipeline.audit.result import Point, Result, Z, guessing_bound, guessing_distance, in_percent
 from pipeline.audit.site import DAY, Effort, Site
 from pipeline.spec import Mechanism
 from pipeline.statistics import STATISTICS
 from pipeline.windows import Tier, Window, tier_named
 
 _CROWD = 1_200
+_DISTINCT = 0.25
+"""A distance of two truths, in halves of a standard error, of which seven times as much is plain to see."""
 _EXACT = 0.05
 """A σ that is none: what counts without noise would tell."""
 
@@ -29,8 +32,9 @@ def membership(site: Site, effort: Effort) -> Result:
         known = clues(site, tier, [crowd, victim], [crowd])
         points.append(guess(names, known, effort.guesses, guessing_bound(cost(known))))
         dearest = max(dearest, known, key=cost)
-    bound = guessing_bound(cost(dearest))
-    return _judged(points, guess("a quarter of the noise", louder(dearest, 4), effort.guesses, bound))
+    times, bound = _told_by(cost(dearest), effort), guessing_bound(cost(dearest))
+    control = guess(f"1/{times:.1f} of the noise", louder(dearest, times), effort.guesses, bound)
+    return _judged(points, control)
 
 
 def unique_combination(site: Site, effort: Effort) -> Result:
@@ -81,8 +85,10 @@ def several_days(site: Site, effort: Effort) -> Result:
     # A week of days in one window must tell more than one day may: days add up, as the README says.
     weekly = clues(site, tier_named("small"), [crowd, often], [crowd], few)
     single = clues(site, tier_named("small"), [crowd, once], [crowd], few)
-    control = guess("a week against the bound of a day", weekly, effort.guesses, guessing_bound(cost(single)))
-    return _judged(points, control)
+    times = _DISTINCT / guessing_distance(cost(single))
+    bound = guessing_bound(cost(single) * times * times)
+    name = f"a week against the bound of a day, at 1/{times:.1f} of the noise"
+    return _judged(points, guess(name, louder(weekly, times), effort.guesses, bound))
 
 
 def combined(site: Site, tier: Tier, effort: Effort) -> list[Point]:
@@ -99,6 +105,12 @@ def combined(site: Site, tier: Tier, effort: Effort) -> list[Point]:
     if both:
         points.append(guess("week − 6 days", both, effort.guesses, guessing_bound(cost(both))))
     return points
+
+
+def _told_by(nano_rho: int, effort: Effort) -> float:
+    """By how much noise must shrink, at least to a quarter, for so many guesses to show it surely."""
+    surely = guessing_bound(nano_rho) + 2 * Z * 0.5 / (2 * effort.guesses) ** 0.5
+    return max(4.0, NormalDist().inv_cdf(min(surely, 0.99)) / guessing_distance(nano_rho))
 
 
 def _alone(name: str, present: int, absent: int) -> Clue:

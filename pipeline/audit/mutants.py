@@ -101,11 +101,16 @@ MUTANTS = (
 )
 
 
+class _NothingToBreakError(Exception):
+    """The SQL no longer reads as the mutant expects; perhaps because its mistake is there already."""
+
+
 class _MutantEngine(Engine):
     """Runs the steps with one mistake in them."""
 
     def __init__(self, edits: Edits) -> None:
         super().__init__()
+        self.database.execute("SET threads = 1")  # for a handful of rows
         self._edits = edits
 
     def step(self, name: str, into: str) -> None:
@@ -118,7 +123,7 @@ class _MutantEngine(Engine):
         text = sql.text(name)
         for right, wrong in self._edits.get(name, ()):
             if right not in text:
-                raise LookupError(f"{name} no longer reads {right!r}")
+                raise _NothingToBreakError
             text = text.replace(right, wrong)
         return text
 
@@ -157,4 +162,6 @@ def is_caught(mutant: Mutant, policy: Policy, tried: list[dict[logs.Unit, Path]]
                     return True
             except KeyError:  # a row without a key: the door itself notices
                 return True
+            except _NothingToBreakError:
+                return False
     return False

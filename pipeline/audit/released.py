@@ -12,7 +12,7 @@ from collector.policy import Policy
 from pipeline.engine import connect
 from pipeline.errors import LedgerError, StoreError
 from pipeline.ledger import Ledger
-from pipeline.published import Manifest, manifest_of, place
+from pipeline.published import Manifest, manifest_in, place
 from pipeline.release import LEDGER, PUBLISHED
 from pipeline.store import Progress
 from pipeline.windows import LENGTHS, Window
@@ -85,11 +85,10 @@ def read(data: Path, ledger: Ledger, progress: Progress) -> Iterator[Release]:
         for number, name in enumerate(names):
             progress("reading releases", number, len(names))
             file, stored = place(data / PUBLISHED, name), ledger.output(name) or b""
+            paid = ledger.charges(name) if name in charged else (0, 0)
             is_intact = file.is_file() and file.read_bytes() == stored
             manifest, kind, cells = _content(database, file)
-            yield Release(
-                name, file, is_intact, stored, ledger.charges(name), charged[name], manifest, kind, cells
-            )
+            yield Release(name, file, is_intact, stored, paid, charged.get(name, []), manifest, kind, cells)
 
 
 def _content(
@@ -97,7 +96,7 @@ def _content(
 ) -> tuple[Manifest | None, str, list[dict[str, Any]]]:
     """What a published file holds: its manifest, the type of its values, its cells."""
     try:
-        manifest = manifest_of(file)
+        manifest = manifest_in(database, file)
         found = database.read_parquet(str(file))
         kinds = dict(zip(found.columns, map(str, found.types), strict=True))
         cells = [dict(zip(found.columns, row, strict=True)) for row in found.fetchall()]

@@ -129,6 +129,7 @@ def _neighbours(site: Site, effort: Effort) -> Iterator[Change]:
     large = [*logs.own_pages("!a"), *logs.heaviest("!b"), *logs.scattered(1500, 60)]
     small = [logs.tiny(seed) for seed in range(effort.tiny_logs)]
     with Engine() as engine:
+        engine.database.execute("SET threads = 1")  # for a handful of rows
         # The operator's own versions mask fields and join consents: the heaviest visitor under them as well.
         own = site.policy.versions[-1].id
         for policy, log, most in (

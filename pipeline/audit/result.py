@@ -1,7 +1,8 @@
 """What an attack found: measured against its bound, with a control that shows it can find something."""
 
 from dataclasses import dataclass
-from math import erf, sqrt
+from math import sqrt
+from statistics import NormalDist
 
 Z = 4.75
 """Standard errors that a measurement may stray: an audit that is right fails one comparison in a million."""
@@ -52,7 +53,12 @@ def proportion(name: str, hits: float, trials: int, bound: float) -> Point:
 
 def guessing_bound(nano_rho: float, atto_delta: float = 0) -> float:
     """How often the best guesser with even odds is right, where noise costs ρ: Φ(√(2ρ) / 2), and δ."""
-    return (1 + erf(sqrt(2 * nano_rho * 1e-9) / 2 / sqrt(2))) / 2 + atto_delta * 1e-18
+    return NormalDist().cdf(guessing_distance(nano_rho)) + atto_delta * 1e-18
+
+
+def guessing_distance(nano_rho: float) -> float:
+    """√(2ρ) / 2: how far from the middle between two truths each of them is, in σ."""
+    return sqrt(2 * nano_rho * 1e-9) / 2
 
 
 def worst(points: tuple[Point, ...]) -> Point:
