@@ -66,7 +66,10 @@ class Life:
         try:
             while not self.ended_s:
                 started_s = time.monotonic()
-                self.host.view(path=f"/{self.host.pid}")
+                try:
+                    self.host.view(path=f"/{self.host.pid}")
+                except ConnectionError:  # idle for five seconds: the server has let go, a browser asks again
+                    self.host.view(path=f"/{self.host.pid}")
                 self.views.append((self.host.paths[-1], time.monotonic()))
                 self.slowest_s = max(self.slowest_s, self.views[-1][1] - started_s)
                 if len(self.views) % 20 == 0 and self.host.consent() == 200:
@@ -78,9 +81,17 @@ class Life:
 
     def due(self) -> list[str]:
         """The views that must have been written: answered a moment before the end, or the last trouble."""
+        return [path for path, answered_s in self.views if answered_s < self.until_s - WINDOW_S]
+
+    @property
+    def until_s(self) -> float:
+        """The end, or the beginning of a trouble that it may not have recovered from."""
         late = [start for start, end in self.troubles if end > self.ended_s - RECOVERY_S]
-        until_s = min([self.ended_s, *late]) - WINDOW_S
-        return [path for path, answered_s in self.views if answered_s < until_s]
+        return min([self.ended_s, *late])
+
+    def age_s(self, path: str) -> float:
+        """How long before the end of its worker, or that one's last trouble, a view was answered."""
+        return self.until_s - dict(self.views)[path]
 
 
 class Soak:
@@ -332,8 +343,8 @@ def verdict(soak: Soak) -> Iterator[tuple[str, object, bool]]:
     yield "rows twice", len(ids) - len(set(ids)), len(ids) == len(set(ids))
     yield "frames not kept, by reason", dict(outcomes), set(outcomes) <= {"rows", *TOLD}
     yield "written and lost", max(len(missing) - outcomes["late"], 0), len(missing) <= outcomes["late"]
-    lost = [path for path in due if path not in paths]
-    yield f"views due {len(due):,}, lost", max(len(lost) - outcomes["late"], 0), len(lost) <= outcomes["late"]
+    lost = [(path, life.age_s(path)) for life in soak.lives for path in life.due() if path not in paths]
+    yield f"views due {len(due):,}, lost with their age in s", lost, len(lost) <= outcomes["late"]
     consents, stored = sum(life.consents for life in soak.lives), sum(row[1] == "consent" for row in rows)
     yield f"consents answered {consents:,}, stored", stored, stored >= consents - outcomes["late"]
     yield "syncs tried again", soak._disk.repeated_syncs, soak._disk.repeated_syncs == 0
