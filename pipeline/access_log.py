@@ -10,13 +10,13 @@ has filled is closed to the next one, and lines of a day that is not over wait. 
 files are read; then each day appears by one rename, and with it how far each file is consumed.
 """
 
-import re
 import secrets
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 from collector.enrich import Enricher
@@ -26,10 +26,13 @@ from collector.record import DAY_MS, KEYS, Clock, day_of
 from pipeline import check
 from pipeline.days import expire
 from pipeline.engine import Engine, connect
+from pipeline.log_batches import batches, read
 from pipeline.log_days import CLOSED, IMPORTED, NO_POLICY, TAKEN, WAITING, LogDay, LogDays
 from pipeline.log_events import LogEvents, granted_fields
 from pipeline.log_files import PREFIX_BYTES, STDIN, LogFile, known_as, name_of
-from pipeline.log_lines import ASSET, PATTERNS, VIEW_STATUSES, Lines, form_of, shape
+from pipeline.log_lines import Lines, form_of, shape
+from pipeline.log_reader import Reader
+from pipeline.log_workers import read_in_order
 from pipeline.run import Round, run_once
 from pipeline.store import (
     EVENTS,
@@ -110,6 +113,7 @@ class _Call:
         self._now_ms = now_ms
         networks = any("network" in granted_fields(version) for version in policy.versions)
         self._lines = Lines(enricher, policy.controller.hosts, now_ms + DAY_MS, networks)
+        self._reader = Reader(self.days)
         self._key = _key(data)
         with connect() as database:
             taken = [each for path, _ in days_of(data / EVENTS) for each in manifests(database, path)]
@@ -125,7 +129,7 @@ class _Call:
         before = 0
         for name in names:
             with LogFile(name) as log:
-                for _ in self._chunks_read(log):
+                for _ in self._batches_read(log):
                     progress("reading the logs", before + log.done, max(total, before + log.done))
                 before += log.done
         if self.days.of(TAKEN):
@@ -134,8 +138,8 @@ class _Call:
         for day in self.days.of(NO_POLICY, *((CLOSED, IMPORTED) if self._is_new else ())):
             raise AccessLogError(day.why or _TWICE.format(day.day))
 
-    def _chunks_read(self, log: LogFile) -> Iterator[None]:
-        """Read one file, chunk by chunk."""
+    def _batches_read(self, log: LogFile) -> Iterator[None]:
+        """Read one file, batch by batch."""
         if not log.head:
             self.files[log.name] = "empty"
             return
@@ -145,10 +149,9 @@ class _Call:
         known = known_as(log.head, self._key, self._consumed)
         self._is_new = self._is_new or not known
         start = end = max((self._consumed[each] for each in known), default=0)
-        for offset, chunk in log.chunks(start):
-            day.begin(name, offset)
-            day = self._take(PATTERNS[form], name, offset, chunk, log.name, day)
-            end = offset + len(chunk)
+        waiting = batches(form, log.chunks(start))
+        for end, found in read_in_order(partial(read, self._lines), waiting):  # noqa: B007 - the last end counts
+            day = self._reader.take(found, name, log.name, day)
             yield
         self._read[name] = start, end
 
@@ -167,46 +170,12 @@ class _Call:
             )
         return found[0], self.days[day_of(found[1])]
 
-    def _take(
-        self, pattern: re.Pattern[bytes], name: str, offset: int, chunk: bytes, place: str, day: LogDay
-    ) -> LogDay:
-        """Sort the lines of a chunk into their days; give back the last line's."""
-        lines = self._lines
-        time, agent_of, target_of, place_of = lines.time, lines.agent, lines.target, lines.place
-        referrer_of = lines.referrer
-        last: bytes | None = b""
-        ts_ms: int | None = None
-        for match in pattern.finditer(chunk, 0, len(chunk) - chunk.endswith(b"\n")):
-            address, stamp, request, status, referrer, agent, _ = match.groups()
-            if stamp != last:
-                ts_ms, last = time(stamp) if stamp else None, stamp
-            if ts_ms is None:
-                day.reject(place, offset + match.start(), match[0])
-                continue
-            if not day.start_ms <= ts_ms < day.end_ms:
-                day = self.days[day_of(ts_ms)]
-                day.begin(name, offset)
-            day.lines += 1
-            if day.state != TAKEN:
-                continue
-            browser, bot = agent_of(agent)
-            if bot:
-                day.bots[bot] += 1
-            elif (target := target_of(request)) == ASSET:
-                day.assets += 1
-            elif target < 0 or status not in VIEW_STATUSES:
-                day.other += 1
-            else:
-                visitor = day.visitor(address, agent)
-                day.add(ts_ms, visitor, browser, place_of(address), target, referrer_of(referrer))
-        return day
-
     def commit(self, progress: Progress) -> None:
         """Write the days that are taken, oldest first, and destroy the salt of each."""
         days = self.days.of(TAKEN)
         spill = self._data / "spill"
         with Engine(spill) as engine:
-            events = LogEvents(self._data, engine, self._lines, self._read, self._ground)
+            events = LogEvents(self._data, engine, self._reader.tables, self._read, self._ground)
             for done, day in enumerate(days, 1):
                 still_open = days[done:] + self.days.of(WAITING, NO_POLICY)
                 events.commit(day, still_open, self._now_ms)

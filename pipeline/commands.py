@@ -3,7 +3,7 @@
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
@@ -15,13 +15,14 @@ import click
 from collector.errors import ConfigurationError, PolicyError
 from collector.policy_file import load
 from pipeline import terminal
+from pipeline.audit.command import audit
 from pipeline.boundary import FAILED, in_a_line, interruptible, is_expected
 from pipeline.demo.command import demo
+from pipeline.options import POLICY, data_option, format_option
 
 if TYPE_CHECKING:
     from pipeline.status import Status
 
-POLICY = "policy.toml"
 _UNITS_S = {"s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60}
 _LOG = click.Path(exists=True, dir_okay=False, allow_dash=True)
 _DAY = click.DateTime(["%Y-%m-%d"])
@@ -37,30 +38,6 @@ def invoke(arguments: Sequence[str]) -> int:
     except click.Abort:
         raise KeyboardInterrupt from None
     return int(status or 0)
-
-
-def data_option(command: Callable[..., object]) -> Callable[..., object]:
-    """`--data DIR`, as every command takes it."""
-    return click.option(
-        "--data",
-        type=click.Path(file_okay=False, path_type=Path),
-        envvar="IMPERSONAL_DATA",
-        default=Path("data"),
-        show_default=True,
-        help="The site's data directory; also $IMPERSONAL_DATA.",
-    )(command)
-
-
-def format_option(*formats: str) -> Callable[[Callable[..., object]], Callable[..., object]]:
-    """`--format`, as every command that prints rows takes it."""
-    return click.option(
-        "--format",
-        "form",
-        type=click.Choice(formats),
-        default=formats[0],
-        show_default=True,
-        help="For people, or for programs.",
-    )
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -354,4 +331,5 @@ def _status_text(found: "Status", form: str) -> str:
     )
 
 
+impersonal.add_command(audit)
 impersonal.add_command(demo)

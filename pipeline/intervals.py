@@ -1,6 +1,7 @@
 """95 % intervals for published cells. They cover the noise, not what the bounds cut off beforehand."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from math import erfc, inf, isnan, nan, sqrt
 from typing import Any
 
@@ -20,6 +21,8 @@ def plain(value: float, sigma: float) -> tuple[float, float]:
     return value - Z * sigma, value + Z * sigma
 
 
+# The long tail of a list repeats the values next to its threshold.
+@lru_cache(maxsize=4096)
 def truncated(value: int, sigma: float, threshold: int, least: float = 1.0) -> tuple[float, float]:
     """The interval of a cell that is shown only because its noisy value reached the threshold.
 

@@ -3,18 +3,22 @@
 import secrets
 from array import array
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from hashlib import blake2b
 from pathlib import Path
+
+import numpy as np
 
 from collector.enrich import MAX_AGENT
 from collector.policy import Policy, Version
 from collector.record import LOGS
 from pipeline.days import FIRST_DAY
 from pipeline.engine import connect
+from pipeline.log_batches import MALFORMED, SAMPLES, Numbers
 from pipeline.log_files import is_name
-from pipeline.log_lines import shape
+from pipeline.log_lines import ASSET, OTHER, VIEW
 from pipeline.release import PURPOSE
 from pipeline.store import events_of, is_sealed, manifests
 from pipeline.windows import Window
@@ -23,8 +27,6 @@ TAKEN, WAITING = "taken", "waiting"
 NO_POLICY, IMPORTED, CLOSED = "no policy", "imported", "closed"
 """Why a day is not taken: the policy does not allow it, an earlier import did, or it is closed to imports."""
 
-HIT_COLUMNS = ("visitor", "browser", "place", "target", "referrer")
-_SAMPLES = 100  # malformed lines of a day that are kept; all are counted
 _SALT_BYTES = 32
 
 
@@ -86,19 +88,27 @@ class LogDay:
         pseudonym = blake2b(text, key=self.salt, digest_size=16).digest()
         return self.visitors.setdefault(pseudonym, len(self.visitors))
 
-    def add(self, ts_ms: int, *numbers: int) -> None:
-        """One page view."""
-        self.times.append(ts_ms)
-        self.numbers.extend(numbers)
+    def count(self, outcome: str, lines: int) -> None:
+        """Lines of one outcome; of page views `add` keeps more."""
+        self.lines += lines
+        if outcome == MALFORMED:
+            self.malformed += lines
+        elif outcome == ASSET:
+            self.assets += lines
+        elif outcome == OTHER:
+            self.other += lines
+        elif outcome != VIEW:
+            self.bots[outcome.removeprefix("bot: ")] += lines
 
-    def reject(self, place: str, offset: int, line: bytes) -> None:
-        """One malformed line."""
-        self.lines += 1
-        self.malformed += 1
-        if len(self.samples) < _SAMPLES:
-            self.samples.append(
-                {"file": place, "offset": offset, "reason": "malformed", "shape": shape(line)}
-            )
+    def add(self, times: Numbers, numbers: Numbers) -> None:
+        """Page views (n): UTC milliseconds (n), HIT_COLUMNS (n × 5)."""
+        self.times.frombytes(times.astype(np.int64).tobytes())
+        self.numbers.frombytes(numbers.astype(np.intc).tobytes())
+
+    def keep_samples(self, place: str, samples: Sequence[tuple[int, str]]) -> None:
+        """What some malformed lines look like: where they begin in a file, and their shapes."""
+        for offset, looks in samples[: SAMPLES - len(self.samples)]:
+            self.samples.append({"file": place, "offset": offset, "reason": MALFORMED, "shape": looks})
 
     def forget(self) -> None:
         """Destroy the salt: nobody can tell any more whose page views these are."""

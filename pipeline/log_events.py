@@ -1,4 +1,4 @@
-"""Imported days → private events: each day one file, committed with its manifest by one rename."""
+"""ImportedDay days → private events: each day one file, committed with its manifest by one rename."""
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,12 +11,14 @@ import pandas as pd
 from collector.policy import Version, fields_within
 from collector.record import COLUMNS, FIELDS, LEVELS, TIME_STEP_MS
 from pipeline.engine import Engine
-from pipeline.log_days import HIT_COLUMNS, LogDay
-from pipeline.log_lines import Lines
+from pipeline.log_batches import HIT_COLUMNS
+from pipeline.log_days import LogDay
+from pipeline.log_reader import Row, Table
 from pipeline.release import PURPOSE
 from pipeline.store import (
     GOOD,
     QUARANTINE,
+    ImportedDay,
     Manifest,
     Stretch,
     events_of,
@@ -30,22 +32,16 @@ BATCH = "000001"  # a day that is imported has no other
 _encoder = msgspec.json.Encoder()
 
 
-class ImportManifest(Manifest, frozen=True):
-    """What an import found of one day. Always: lines = rows + malformed + assets + other + bots."""
-
-    ground: str
-    lines: int
-    malformed: int
-    assets: int
-    other: int
-    bots: dict[str, int]
-
-
 class LogEvents:
     """Writes the days of one call."""
 
     def __init__(
-        self, data: Path, engine: Engine, lines: Lines, read: Mapping[str, tuple[int, int]], ground: str
+        self,
+        data: Path,
+        engine: Engine,
+        tables: Mapping[str, Table],
+        read: Mapping[str, tuple[int, int]],
+        ground: str,
     ) -> None:
         """Prepare.
 
@@ -55,9 +51,11 @@ class LogEvents:
         self._engine = engine
         self._read = read
         self._ground = ground
-        self._paths = [str(target[0]) for target in lines.targets.rows()]
-        for name, table in lines.tables.items():
-            _relate(engine, name, table.rows(), table.columns)
+        self._paths = [str(target[0]) for target in tables["targets"].rows()]
+        self._version: Version | None = None  # the one that `services` are of
+        engine.relation("no_rows", dict(COLUMNS), [])
+        for name, table in tables.items():
+            _relate(engine, name, table.columns, table.rows())
 
     def commit(self, day: LogDay, still_open: Sequence[LogDay], now_ms: int) -> None:
         """Write one day; what is read of its files is consumed up to the lines of days still open."""
@@ -70,7 +68,8 @@ class LogEvents:
         aside = directory / f".{BATCH}.tmp"
         write_private(aside, [])  # DuckDB keeps the mode of a file that exists
         self._engine.database.execute(
-            "COPY new_rows TO $path"
+            # With every column of the contract.
+            "COPY (FROM no_rows UNION ALL BY NAME FROM page_views) TO $path"
             " (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false, KV_METADATA {manifest: $manifest})",
             {
                 "path": str(aside),
@@ -81,7 +80,7 @@ class LogEvents:
         aside.rename(directory / f"{BATCH}.parquet")
         sync(directory)
 
-    def _manifest(self, day: LogDay, still_open: Sequence[LogDay], now_ms: int) -> ImportManifest:
+    def _manifest(self, day: LogDay, still_open: Sequence[LogDay], now_ms: int) -> Manifest:
         """What the day's file says of itself, with how far each log is consumed once it is there."""
         stretches = []
         for name in day.shares:
@@ -90,21 +89,11 @@ class LogEvents:
             end = min([end, *(each.shares[name].offset for each in still_open if name in each.shares)])
             # No fingerprint of the bytes: they name visitors.
             stretches.append(Stretch(name, start, end, "", {GOOD: day.hits_of(name)}))
-        return ImportManifest(
-            now_ms,
-            stretches,
-            len(day.times),
-            0,
-            self._ground,
-            day.lines,
-            day.malformed,
-            day.assets,
-            day.other,
-            dict(day.bots),
-        )
+        found = ImportedDay(self._ground, day.lines, day.malformed, day.assets, day.other, dict(day.bots))
+        return Manifest(now_ms, stretches, len(day.times), 0, found)
 
     def _build(self, day: LogDay) -> None:
-        """Make the relation `new_rows`: every column of the contract, as far as the policy grants it."""
+        """Make the relation `page_views`: the columns an import fills, as far as the policy grants them."""
         engine = self._engine
         assert day.version is not None  # noqa: S101 - or the day were not taken
         numbers = np.frombuffer(day.numbers, dtype=np.intc).reshape(-1, len(HIT_COLUMNS))
@@ -112,16 +101,20 @@ class LogEvents:
         hits["ts_ms"] = np.frombuffer(day.times, dtype=np.int64)
         hits["hit"] = np.arange(len(hits))
         engine.database.register("hits", hits)
-        _relate(engine, "visitors", [(each.hex(),) for each in day.visitors], ("visitor",))
-        services = [(_service(day.version, path),) for path in self._paths]
-        _relate(engine, "services", services, ("service",))
+        _relate(engine, "visitors", ["visitor"], [(each.hex(),) for each in day.visitors])
+        self._relate_services(day.version)
         columns = dict.fromkeys(("service", "policy", "id_prefix"), "VARCHAR")
         columns |= {"purposes": "VARCHAR[]", "time_step_ms": "BIGINT"}
         columns |= {row.name: "BOOLEAN" for row in FIELDS}
         engine.relation("scope", columns, _scope(day.version))
-        engine.relation("new_rows", dict(COLUMNS), [])
         engine.step("access_log.events", into="page_views")
-        engine.database.execute("INSERT INTO new_rows BY NAME FROM page_views ORDER BY ts_ms, id")
+
+    def _relate_services(self, version: Version) -> None:
+        """Make the relation of the services that the targets belong to; most days share a version."""
+        if self._version is not version:
+            services = {path: _service(version, path) for path in set(self._paths)}
+            _relate(self._engine, "services", ["service"], [(services[path],) for path in self._paths])
+            self._version = version
 
     def _write_quarantine(self, day: LogDay) -> None:
         path = self._data / QUARANTINE / f"day={day.day}" / f"{BATCH}.jsonl"
@@ -134,11 +127,10 @@ class LogEvents:
             path.unlink(missing_ok=True)
 
 
-def _relate(engine: Engine, name: str, rows: Sequence[Sequence[str | None]], columns: Sequence[str]) -> None:
+def _relate(engine: Engine, name: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
     """Make a relation of rows by their numbers."""
-    frame = pd.DataFrame(list(rows), columns=list(columns), dtype="str")
-    frame["number"] = np.arange(len(frame))
-    engine.database.register(name, frame)
+    texts = {column: pd.array([row[n] for row in rows], dtype="str") for n, column in enumerate(columns)}
+    engine.database.register(name, pd.DataFrame(texts | {"number": np.arange(len(rows))}))
 
 
 def _service(version: Version, path: str) -> str:

@@ -1,7 +1,7 @@
 """A line of an Apache or Nginx access log → what it says about one page view, or why it is none.
 
 Raw addresses, agents, requests and referrers are remembered in memory only, bounded, for as long as one
-import takes: what repeats is read once. What is kept of a line are numbers of rows of `Lines.tables`.
+import takes: what repeats is read once.
 """
 
 import re
@@ -19,14 +19,21 @@ CAMPAIGN_PARAMETERS = frozenset(("utm_source", "utm_medium", "utm_campaign", "so
 # Apache writes a quote inside a quoted field as \" and Nginx as \x22, so a bare one ends the field. Longer
 # fields than 8 KiB pass neither server. What follows the known fields (some log more) is not looked at.
 _QUOTED = rb'"([^"\\\n]{0,8192}+(?:\\.[^"\\\n]{0,8192}+)*+)"'
-_COMMON = rb"(\S++) [^\[\n]*+\[([^\]\n]++)\] " + _QUOTED + rb" (\d{3}) (?:\d++|-)"
+_COMMON = rb"(\S++) [^\[\n]*+\[([^\]\n]++)\] %b (\d{3}) (?:\d++|-)"
 _REST = rb"(?:[ \r][^\n]*+)?"
-# Each line is one match, and a line of another form the last group's.
-PATTERNS = {
-    "combined": re.compile(rb"^(?:%b %b %b%b|([^\n]*+))$" % (_COMMON, _QUOTED, _QUOTED, _REST), re.MULTILINE),
-    "common": re.compile(rb"^(?:%b()()\r?|([^\n]*+))$" % _COMMON, re.MULTILINE),
-}
+
+
+def _patterns(quoted: bytes, common: bytes) -> dict[str, re.Pattern[bytes]]:
+    common %= quoted
+    forms = {"combined": b"%b %b %b%b" % (common, quoted, quoted, _REST), "common": rb"%b()()\r?" % common}
+    # Each line is one match, and a line of another form the last group's.
+    return {form: re.compile(rb"^(?:%b|([^\n]*+))$" % text, re.MULTILINE) for form, text in forms.items()}
+
+
+PATTERNS = _patterns(_QUOTED, _COMMON)
 """Format → address, time, request, status, referrer, agent; or the line that is none of it."""
+# For lines without a backslash, in half the time: sets of one byte. A match may run over the end of a line.
+_PLAIN = _patterns(rb'"([^"]{0,8192}+)"', _COMMON.replace(rb"\n", b""))
 
 _MINUTE = re.compile(rb"(\d\d)/([A-Z][a-z]{2})/(\d{4}):([01]\d|2[0-3]):([0-5]\d)")
 _SECOND = re.compile(rb":(?:[0-5]\d|60)")
@@ -39,11 +46,11 @@ _YEARS = range(1970, 9999)  # what a day can be computed of in every zone
 _EPOCH = date(1970, 1, 1).toordinal()
 _ESCAPE = re.compile(rb"\\(x[0-9A-Fa-f]{2}|.)", re.DOTALL)
 _ESCAPED = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"v": b"\v", b"f": b"\f"}
-_REQUEST = re.compile(rb"([!-~]+) (.*?)(?: HTTP/\d[.\d]*)?", re.DOTALL)
+_METHOD, _PROTOCOL = re.compile(rb"[!-~]+"), re.compile(rb"HTTP/\d[.\d]*")
 
 _REMEMBERED = 65_536  # distinct values of each kind
-ASSET, OTHER = -1, -2
-"""A request of a file that is no page, and of none at all: POST, HEAD, broken."""
+ASSET, OTHER, VIEW = "asset", "other", "view"
+"""What is requested: a file that is no page; none at all (POST, HEAD, broken); a page, if it is answered."""
 
 _SHAPE_BYTES = 120
 
@@ -81,23 +88,7 @@ class Referrer(NamedTuple):
     referrer: str | None
 
 
-Row = tuple[str | None, ...]
-
-
-class Table:
-    """Distinct rows, each with a number."""
-
-    def __init__(self, columns: tuple[str, ...]) -> None:
-        self.columns = columns
-        self._numbers: dict[Row, int] = {}
-
-    def number(self, row: Row) -> int:
-        """The number of a row, its own for ever."""
-        return self._numbers.setdefault(row, len(self._numbers))
-
-    def rows(self) -> list[Row]:
-        """The rows by their numbers."""
-        return list(self._numbers)
+Agents = dict[bytes, tuple[Browser, str | None]]
 
 
 class Lines:
@@ -112,33 +103,30 @@ class Lines:
         self._enricher = enricher
         self._own_hosts = frozenset(own_hosts)
         self._latest_ms = latest_ms
+        self._agents: Agents = {}
+        self._new_agents: Agents = {}
         self._networks = networks
-        self.browsers, self.places = Table(Browser._fields), Table(Place._fields)
-        self.targets, self.referrers = Table(Target._fields), Table(Referrer._fields)
-        self.tables: dict[str, Table] = {
-            "browsers": self.browsers,
-            "places": self.places,
-            "targets": self.targets,
-            "referrers": self.referrers,
-        }
         remember = lru_cache(_REMEMBERED)
-        self._minute = remember(self._read_minute)
-        self.agent = remember(self._agent)
+        self.minute = remember(self._minute)
         self.place = remember(self._place)
+        self.kind = remember(self._kind)
         self.target = remember(self._target)
         self.referrer = remember(self._referrer)
+        self._page = remember(lambda place: page.page_path(place, ""))
+        self._campaign = remember(lambda query: capture.campaign(query, CAMPAIGN_PARAMETERS))
 
     def time(self, text: bytes) -> int | None:
         """UTC milliseconds of 24/Nov/2026:10:12:00 +0100; None where it is no time, or one to come."""
-        minute_ms, second = self._minute(text[:17], text[20:]), text[17:20]
-        if minute_ms is None or not _SECOND.fullmatch(second):
-            return None
-        # A leap second is the last one of its minute, or its day would be the next.
-        ts_ms = minute_ms + min(int(second[1:]), 59) * 1000
-        return ts_ms if 0 <= ts_ms <= self._latest_ms else None
+        minute_ms, second_ms = self.minute(text[:17], text[20:]), self.second(text[17:20])
+        return None if minute_ms is None or second_ms is None else minute_ms + second_ms
 
-    def _read_minute(self, text: bytes, zone: bytes) -> int | None:
-        """UTC milliseconds of 24/Nov/2026:10:12 and +0100; None where it is no time."""
+    def second(self, text: bytes) -> int | None:
+        """Milliseconds of :59; None where it is no second."""
+        # A leap second is the last one of its minute, or its day would be the next.
+        return min(int(text[1:]), 59) * 1000 if _SECOND.fullmatch(text) else None
+
+    def _minute(self, text: bytes, zone: bytes) -> int | None:
+        """UTC milliseconds of 24/Nov/2026:10:12 and +0100; None where it is no time, or one to come."""
         match, offset = _MINUTE.fullmatch(text), _ZONE.fullmatch(zone)
         if match is None or offset is None or int(match[3]) not in _YEARS:
             return None
@@ -149,35 +137,61 @@ class Lines:
         sign = -1 if offset[1] == b"-" else 1
         zone_min = sign * (int(offset[2]) * 60 + int(offset[3]))
         minutes = int(match[4]) * 60 + int(match[5]) - zone_min
-        return (day.toordinal() - _EPOCH) * DAY_MS + minutes * 60_000
+        ts_ms = (day.toordinal() - _EPOCH) * DAY_MS + minutes * 60_000
+        return ts_ms if 0 <= ts_ms <= self._latest_ms else None
 
-    def _agent(self, text: bytes) -> tuple[int, str | None]:
-        """The number in `browsers`, and the category of bot that the agent names."""
-        seen = self._enricher.agent(unescaped(text))
-        return self.browsers.number(Browser(seen.device, seen.browser, seen.os, seen.browser_major)), seen.bot
+    def agent(self, text: bytes) -> tuple[Browser, str | None]:
+        """What an agent tells of a person's browser, and the category of bot it names."""
+        known = self._agents.get(text)
+        if known is None:
+            seen = self._enricher.agent(unescaped(text))
+            known = Browser(seen.device, seen.browser, seen.os, seen.browser_major), seen.bot
+            self._agents[text] = self._new_agents[text] = known
+        return known
 
-    def _place(self, text: bytes) -> int:
-        """The number in `places`. Where the server logged a host name the place is unknown."""
+    def exchange_agents(self, others: Agents) -> Agents:
+        """Learn what others have read, and give what was read since the last exchange."""
+        if len(self._agents) > _REMEMBERED:
+            self._agents.clear()
+        self._agents |= others
+        new, self._new_agents = self._new_agents, {}
+        return new
+
+    def _place(self, text: bytes) -> Place:
+        """What an address tells. Where the server logged a host name the place is unknown."""
         address = text.decode("latin-1").removeprefix("::ffff:")
         network = self._enricher.network(address) if self._networks else None
-        return self.places.number(Place(self._enricher.country(address), network))
+        return Place(self._enricher.country(address), network)
 
-    def _target(self, request: bytes) -> int:
-        """The number in `targets` of what is requested; ASSET or OTHER where it is no page."""
-        match = _REQUEST.fullmatch(unescaped(request))
-        if match is None:
+    def _kind(self, request: bytes) -> str:
+        """What is requested: ASSET, OTHER or VIEW."""
+        method, place, _ = asked(request)
+        if not method:
             return OTHER
-        place, _, query = match[2].partition(b"#")[0].partition(b"?")
         if capture.is_static(place.decode("latin-1")):
             return ASSET
-        if match[1] != b"GET":
-            return OTHER
-        campaign = capture.campaign(query, CAMPAIGN_PARAMETERS)
-        return self.targets.number(Target(page.page_path(match[2], ""), *campaign))
+        return VIEW if method == b"GET" else OTHER
 
-    def _referrer(self, text: bytes) -> int:
-        """The number in `referrers`."""
-        return self.referrers.number(Referrer(capture.referrer_host(unescaped(text), self._own_hosts)))
+    def _target(self, request: bytes) -> Target:
+        """The page that is requested, and the campaign."""
+        _, place, query = asked(request)
+        return Target(self._page(place), *self._campaign(query))
+
+    def _referrer(self, text: bytes) -> Referrer:
+        """The other site that linked here."""
+        return Referrer(capture.referrer_host(unescaped(text), self._own_hosts))
+
+
+def asked(request: bytes) -> tuple[bytes, bytes, bytes]:
+    """The method, path and query of a request; no method where it is broken."""
+    method, space, target = unescaped(request).partition(b" ")
+    if not (space and _METHOD.fullmatch(method)):
+        return b"", b"", b""
+    before, space, protocol = target.rpartition(b" ")
+    if space and _PROTOCOL.fullmatch(protocol):
+        target = before
+    place, _, query = target.partition(b"#")[0].partition(b"?")
+    return method, place, query
 
 
 def unescaped(text: bytes) -> bytes:
@@ -188,6 +202,16 @@ def unescaped(text: bytes) -> bytes:
 def _original(match: re.Match[bytes]) -> bytes:
     sign: bytes = match[1]
     return bytes.fromhex(sign[1:].decode()) if len(sign) == 3 else _ESCAPED.get(sign, sign)
+
+
+def split(form: str, lines: bytes) -> list[tuple[bytes, ...]]:
+    """The groups of PATTERNS for each line, b"" for those of the other form."""
+    end = len(lines) - lines.endswith(b"\n")  # behind the last newline there is no line
+    if b"\\" not in lines:
+        found: list[tuple[bytes, ...]] = _PLAIN[form].findall(lines, 0, end)
+        if len(found) == lines.count(b"\n", 0, end) + 1:  # none ran over the end of its line
+            return found
+    return PATTERNS[form].findall(lines, 0, end)
 
 
 def form_of(head: bytes, lines: Lines) -> tuple[str, int] | None:

@@ -5,8 +5,10 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from pathlib import Path
 
+import duckdb
 import msgspec
 
 from pipeline.engine import connect
@@ -54,14 +56,20 @@ def encode(cells: Iterable[Cell], manifest: Manifest) -> bytes:
     """The cells as a Parquet file, in the order given, with the manifest in its metadata."""
     rows = list(cells)
     values = [[getattr(row, name) for row in rows] for name in _COLUMNS]
-    with connect() as database, tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "cells.parquet"
-        database.execute(f"CREATE TABLE cells AS SELECT {_CELLS}", values)
-        database.execute(
+        _writer().execute(f"CREATE OR REPLACE TABLE cells AS SELECT {_CELLS}", values)
+        _writer().execute(
             "COPY cells TO $file (FORMAT parquet, KV_METADATA {manifest: $manifest})",
             {"file": str(file), "manifest": msgspec.json.encode(manifest).decode()},
         )
         return file.read_bytes()
+
+
+@cache
+def _writer() -> duckdb.DuckDBPyConnection:
+    """A database for the cells of one release at a time: to open one takes twice as long as to write them."""
+    return connect()
 
 
 def write_head(published: Path, head: Head) -> None:
@@ -72,7 +80,8 @@ def write_head(published: Path, head: Head) -> None:
 def write(file: Path, content: bytes) -> None:
     """Put a file in its place whole: a reader sees it complete or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    # Always the same name: what a killed run left there is written anew, and renamed, by the next one.
+    aside = file.with_name(f".{file.name}.tmp")
     with aside.open("wb") as stream:
         stream.write(content)
         stream.flush()

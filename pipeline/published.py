@@ -90,13 +90,21 @@ def manifest_of(file: Path) -> Manifest:
 
     Raises  StoreError
     """
-    query = "SELECT value FROM parquet_kv_metadata($path) WHERE key = 'manifest'"
     with connect() as database:
-        try:
-            rows = database.execute(query, {"path": str(file)}).fetchall()
-            return msgspec.json.decode(rows[0][0], type=Manifest)
-        except (duckdb.Error, IndexError, msgspec.DecodeError):
-            raise StoreError(f"{file} is no published file: remove it, a run puts it back") from None
+        return manifest_in(database, file)
+
+
+def manifest_in(database: duckdb.DuckDBPyConnection, file: Path) -> Manifest:
+    """The same through a connection that is there already, for reading many.
+
+    Raises  StoreError
+    """
+    query = "SELECT value FROM parquet_kv_metadata($path) WHERE key = 'manifest'"
+    try:
+        rows = database.execute(query, {"path": str(file)}).fetchall()
+        return msgspec.json.decode(rows[0][0], type=Manifest)
+    except (duckdb.Error, IndexError, msgspec.DecodeError):
+        raise StoreError(f"{file} is no published file: remove it, a run puts it back") from None
 
 
 def head_of(published: Path) -> Head:

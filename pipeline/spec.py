@@ -37,11 +37,17 @@ def mechanism(statistic: Statistic, budget_nano_rho: int) -> Mechanism:
     """
     row = statistic
     sigma = noise.sigma_within(row.l2, budget_nano_rho)
-    cost = noise.nano_rho(row.l2, sigma)
-    if not row.is_private:
-        return Mechanism(sigma, None, cost, 0)
-    threshold = noise.threshold_within(row.l0, row.l2, row.linf, sigma, row.atto_delta)
-    return Mechanism(sigma, threshold, cost, noise.atto_delta(row.l0, row.l2, row.linf, sigma, threshold))
+    threshold = None
+    if row.is_private:
+        threshold = noise.threshold_within(row.l0, row.l2, row.linf, sigma, row.atto_delta)
+    return Mechanism(sigma, threshold, *cost(row.l0, row.l2, row.linf, sigma, threshold))
+
+
+@cache
+def cost(l0: int, l2: float, linf: int, sigma: float, threshold: int | None) -> tuple[int, int]:
+    """What noise of this σ, and this threshold, cost each day under these bounds: ρ in 1e-9, δ in 1e-18."""
+    delta = 0 if threshold is None else noise.atto_delta(l0, l2, linf, sigma, threshold)
+    return noise.nano_rho(l2, sigma), delta
 
 
 @dataclass(frozen=True)

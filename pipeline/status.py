@@ -20,6 +20,7 @@ from pipeline.release import LEDGER
 from pipeline.store import (
     EVENTS,
     SEALED,
+    ImportedDay,
     consumed_bytes,
     days_of,
     events_of,
@@ -64,6 +65,8 @@ class Day(msgspec.Struct):
     """rows, duplicate, late or a reason of quarantine → frames."""
     waiting_bytes: int
     """Of log that no run has read yet."""
+    imported: ImportedDay | None = None
+    """What access logs held, where the day came from them."""
 
 
 class Spending(msgspec.Struct):
@@ -168,7 +171,8 @@ def _days(data: Path) -> Iterator[Day]:
                 if segment.day == day
             )
             outcomes = sum((manifest.outcomes for manifest in taken), Counter[str]())
-            yield Day(day, (directory / SEALED).exists(), dict(outcomes), waiting)
+            imported = next((manifest.imported for manifest in taken if manifest.imported), None)
+            yield Day(day, (directory / SEALED).exists(), dict(outcomes), waiting, imported)
 
 
 def _spending(data: Path) -> list[Spending]:
@@ -204,7 +208,7 @@ def in_words(status: Status) -> Iterator[str]:
     for day in status.days[-_SHOWN_DAYS:]:
         state = "sealed" if day.sealed else "open"
         waiting = f"; {day.waiting_bytes:,} bytes of log wait for the next run" if day.waiting_bytes else ""
-        yield f"  {day.day} {state}: {_listed(day.outcomes) or 'nothing'}{waiting}"
+        yield f"  {day.day} {state}: {_listed(day.outcomes) or 'nothing'}{_source(day)}{waiting}"
     yield "Privacy budget"
     if not status.spending:
         yield "  nothing released yet"
@@ -229,6 +233,16 @@ def _workers_in_words(status: Status) -> Iterator[str]:
             yield f"  {title}: {_listed(counts)}"
     for name in status.unreadable:
         yield f"  {name} cannot be read"
+
+
+def _source(day: Day) -> str:
+    """Where the rows of an imported day come from, and what became of the other lines."""
+    if day.imported is None:
+        return ""
+    found = day.imported
+    others = {"malformed": found.malformed, "assets": found.assets, "other": found.other}
+    others["of bots"] = sum(found.bots.values())
+    return f", from {found.lines:,} lines of access logs: {_listed(+Counter(others))}"
 
 
 def _fates_in_words(title: str, status: Status, is_loss: bool) -> Iterator[str]:

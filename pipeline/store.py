@@ -48,6 +48,19 @@ class Stretch(msgspec.Struct, frozen=True):
     """good, late or one of record.REASONS → frames."""
 
 
+class ImportedDay(msgspec.Struct, frozen=True):
+    """What an import found of a day. Always: lines = rows + malformed + assets + other + bots."""
+
+    ground: str
+    """What justifies counting these visits, as the policy says it."""
+    lines: int
+    malformed: int
+    assets: int
+    other: int
+    bots: dict[str, int]
+    """Category → lines."""
+
+
 class Manifest(msgspec.Struct, frozen=True):
     """What one batch consumed. Always: frames = rows + duplicate + late + quarantined."""
 
@@ -56,6 +69,8 @@ class Manifest(msgspec.Struct, frozen=True):
     rows: int
     duplicate: int
     """Good records whose id the day already held."""
+    imported: ImportedDay | None = None
+    """Of a day that came from access logs."""
 
     @property
     def outcomes(self) -> Counter[str]:

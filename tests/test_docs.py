@@ -23,7 +23,7 @@ def commands(group: click.Group, name: str = "impersonal") -> Iterator[tuple[str
         full_name = f"{name} {sub_name}"
         if isinstance(command, click.Group):
             yield from commands(command, full_name)
-        else:
+        if not isinstance(command, click.Group) or command.invoke_without_command:
             yield full_name, command
 
 

@@ -1,20 +1,23 @@
-"""Every figure of the README, measured: python -m tests.benchmarks [--markdown FILE]"""
+"""Every figure of the README, measured: python -m tests.benchmarks [--large] [--markdown FILE]"""
 
 import argparse
 from pathlib import Path
 
-from tests.benchmarks import accuracy, footprint, middleware
+from tests.benchmarks import accuracy, footprint, ingest, ingest_month, middleware
 from tests.benchmarks.table import markdown
 
-BENCHMARKS = (middleware, footprint, accuracy)
+BENCHMARKS = (middleware, footprint, ingest, accuracy)
+LARGE = (ingest_month,)  # a quarter of an hour, 5 GB of disk
 
 
 def main() -> None:
     """Measure one after the other and print one table."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--markdown", type=Path, help="write the table to this file as well")
+    parser.add_argument("--large", action="store_true", help="measure a month of 100 million events as well")
     options = parser.parse_args()
-    rows = [row for benchmark in BENCHMARKS for row in benchmark.rows()]
+    benchmarks = BENCHMARKS + LARGE if options.large else BENCHMARKS
+    rows = [row for benchmark in benchmarks for row in benchmark.rows()]
     table = markdown(rows)
     print(table)
     if options.markdown:

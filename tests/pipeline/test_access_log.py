@@ -27,10 +27,11 @@ from pipeline.days import seal
 from pipeline.demo.disk import found_on_disk
 from pipeline.ingest import ingest
 from pipeline.log_days import CLOSED, IMPORTED, TAKEN, WAITING, LogDay
-from pipeline.log_events import ImportManifest
 from pipeline.log_files import LogFileError
 from pipeline.log_lines import Lines, form_of, shape, unescaped
-from pipeline.store import events_of
+from pipeline.status import in_words as status_in_words
+from pipeline.status import read_status
+from pipeline.store import ImportedDay
 from tests.pipeline.logs import DAY, NEXT_DAY, frame, noon_ms, write
 from tests.policies import EVERYTHING, measured, policy, purpose, version
 
@@ -120,13 +121,13 @@ def test_lines_are_counted_as_by_hand(tmp_path: Path) -> None:
     assert (day.lines, day.malformed, day.assets, day.other) == (18, 3, 2, 5)
     assert day.bots == {"search": 2, "automation": 1}
     assert (len(day.times), len(day.visitors)) == (5, 4)
-    [path] = events_of(tmp_path / "data", DAY).glob("*.parquet")
-    query = "SELECT value FROM parquet_kv_metadata($path) WHERE key = 'manifest'"
-    [(text,)] = duckdb.execute(query, {"path": str(path)}).fetchall()
-    found = msgspec.json.decode(text, type=ImportManifest)
-    assert found.ground == LEGITIMATE
-    assert found.lines == found.rows + found.malformed + found.assets + found.other + sum(found.bots.values())
+    status = read_status(tmp_path / "data")
+    [found] = [each for each in status.days if each.imported]
+    assert found.imported == ImportedDay(LEGITIMATE, 18, 3, 2, 5, {"search": 2, "automation": 1})
     assert found.outcomes == {"rows": 5}
+    assert "from 18 lines of access logs: 5 other, 3 malformed, 3 of bots, 2 assets" in "\n".join(
+        status_in_words(status)
+    )
 
 
 def test_page_views_become_private_events(tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ MONDAY = TODAY - timedelta(TODAY.weekday() + 7)
 COMMANDS: list[list[str]] = [
     [],
     ["policy", "check"],
+    ["audit"],
+    ["audit", "verify"],
     *([name] for name in ["init", "run", "correct", "import", "report", "status", "demo"]),
 ]
 

@@ -351,7 +351,10 @@ def test_a_killed_run_leaves_nothing_to_undo(tmp_path: Path) -> None:
         assert child.stdout
         with child.stdout:
             assert child.stdout.readline() == b"ready\n"
-            time.sleep(seeded.uniform(0, 0.25))
+            known, until_s = len(batches(data)), time.monotonic() + 60
+            while len(batches(data)) == known and child.poll() is None and time.monotonic() < until_s:
+                time.sleep(0.002)  # a busy machine takes its time
+            time.sleep(seeded.uniform(0, 0.1))
             child.send_signal(signal.SIGKILL)
             kills += child.stdout.read() == b""
             child.wait()

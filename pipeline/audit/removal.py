@@ -1,0 +1,145 @@
+"""Attack by removal: without one visitor-day, no statistic may change by more than its row declares."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+from collector.policy import Policy
+from pipeline.audit import logs
+from pipeline.audit.logs import Log, Unit
+from pipeline.audit.result import Point, Result
+from pipeline.audit.site import DAY, Effort, Site
+from pipeline.engine import Engine
+from pipeline.release import Counts, bounded_counts, build
+from pipeline.statistics import Statistic
+from pipeline.windows import Window
+
+WEEK = Window("week", DAY)
+
+Count = Callable[[Engine, Statistic, Policy], Counts]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one visitor-day changes in one statistic."""
+
+    statistic: Statistic
+    cells: tuple[int, ...]
+    """By how much, where it does."""
+    are_keys_public: bool
+    """Whether, with it and without, the keys that are published always are those of the policy."""
+
+    @property
+    def length(self) -> float:
+        """In L2."""
+        return sqrt(sum(cell * cell for cell in self.cells))
+
+    @property
+    def is_within(self) -> bool:
+        """Whether all three bounds of the statistic hold, and the lists that need no threshold."""
+        row = self.statistic
+        return (
+            self.are_keys_public
+            and len(self.cells) <= row.l0
+            and max(self.cells, default=0) <= row.linf
+            and self.length <= row.l2 + 1e-9
+        )
+
+
+def changes(
+    engine: Engine,
+    rows: Sequence[Statistic],
+    policy: Policy,
+    files: dict[Unit, Path],
+    units: Iterable[Unit],
+    rest: Sequence[Path] = (),
+    count: Count = bounded_counts,
+) -> Iterator[Change]:
+    """For each of some visitor-days and each statistic: what changes without it.
+
+    rest    files of visitor-days that are never removed
+    """
+
+    def counted(without: Unit | None) -> list[Counts]:
+        kept = [file for unit, file in files.items() if unit != without]
+        build(engine, [*rest, *kept], policy, WEEK)
+        return [count(engine, row, policy) for row in rows]
+
+    whole = counted(None)
+    for unit in units:
+        for row, present, absent in zip(rows, whole, counted(unit), strict=True):
+            yield change(row, present, absent, policy)
+
+
+def change(row: Statistic, present: Counts, absent: Counts, policy: Policy) -> Change:
+    """The difference between what two neighbours count."""
+    public, private = differing(present, absent)
+    cells = tuple(abs(with_it - without) for with_it, without in (*public, *private))
+    declared = list(row.public_keys(policy))
+    are_public = list(present[0]) == list(absent[0]) == declared
+    return Change(row, cells, are_public)
+
+
+Pairs = tuple[tuple[int, int], ...]
+"""Cells that differ between two neighbours: the count with the visitor-day, and without."""
+
+
+def differing(present: Counts, absent: Counts) -> tuple[Pairs, Pairs]:
+    """The cells of public and of private keys that are not the same in two neighbours."""
+    return _differing(present[0], absent[0]), _differing(present[1], absent[1])
+
+
+def _differing(one: Mapping[Any, int], other: Mapping[Any, int]) -> Pairs:
+    pairs = ((one.get(key, 0), other.get(key, 0)) for key in {**one, **other})
+    return tuple(pair for pair in pairs if pair[0] != pair[1])
+
+
+def heavy_and_others(log: Log, first: str, most: int) -> list[Unit]:
+    """The visitor-days to remove: those of the heaviest visitors, then as many others as wanted."""
+    units = dict.fromkeys(logs.unit_of(row) for row in log)
+    return sorted(units, key=lambda unit: (not unit[0].startswith(first), unit))[:most]
+
+
+def remove_one(site: Site, effort: Effort) -> Result:
+    """Remove visitor-days from a large log and from tiny adversarial ones."""
+    found = list(_neighbours(site, effort))
+    points = []
+    for row in site.rows:
+        longest = max(change.length for change in found if change.statistic is row)
+        points.append(Point(row.name, longest, longest, longest, row.l2 + 1e-9))
+    broken = [each for each in found if not each.is_within]
+    names = dict.fromkeys(each.statistic.name for each in broken)
+    reached = [point for point in points if point.value >= point.bound - 1e-6]
+    neighbours = len(found) // len(site.rows)
+    return Result(
+        f"{neighbours} visitor-days removed: "
+        + (
+            f"{', '.join(names)} changed by more than declared" if names else "every change within its bounds"
+        ),
+        not broken,
+        f"{len(reached)} of {len(points)} bounds are reached exactly by the heaviest visitor",
+        bool(reached),
+        tuple(points),
+    )
+
+
+def _neighbours(site: Site, effort: Effort) -> Iterator[Change]:
+    large = [*logs.own_pages("!a"), *logs.heaviest("!b"), *logs.scattered(1500, 60)]
+    small = [logs.tiny(seed) for seed in range(effort.tiny_logs)]
+    with Engine() as engine:
+        engine.database.execute("SET threads = 1")  # for a handful of rows
+        # The operator's own versions mask fields and join consents: the heaviest visitor under them as well.
+        own = site.policy.versions[-1].id
+        for policy, log, most in (
+            (site.finest, large, effort.removals),
+            *((site.finest, each, effort.units) for each in [*logs.adversarial(), *small]),
+            (site.policy, [row | {"policy": own, "consent": own} for row in large], 2),
+        ):
+            units = heavy_and_others(log, "!", most)
+            directory = site.directory("removal")
+            files = logs.split(directory, (row for row in log if logs.unit_of(row) in set(units)))
+            rest = [row for row in log if logs.unit_of(row) not in files]
+            kept = [logs.write(directory / "rest.parquet", rest)] if rest else []
+            yield from changes(engine, site.rows, policy, files, units, kept)

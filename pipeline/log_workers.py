@@ -1,0 +1,130 @@
+"""Batches of a log, read by as many processes as there are processors."""
+
+import gc
+import os
+import signal
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import chain, cycle, islice
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import NoReturn, Self
+
+from collector.errors import ImpersonalError
+from pipeline.log_batches import Batch, Found
+from pipeline.log_lines import Agents
+
+_MOST = 8  # processes: this one, which decompresses and sorts, feeds no more
+
+Read = Callable[[Batch], Found]
+
+
+class WorkerError(ImpersonalError):
+    """A process that reads for this one is gone."""
+
+
+def read_in_order(read: Read, batches: Iterator[Batch]) -> Iterator[tuple[int, Found]]:
+    """Where each batch ends in the log, and what it says. One batch alone is read in this process.
+
+    Raises  WorkerError
+    """
+    few = list(islice(batches, 2))
+    if len(few) < 2:
+        yield from ((batch.end, read(batch)) for batch in few)
+        return
+    with ExitStack() as stack:
+        workers = [stack.enter_context(_Worker(read)) for _ in range(min(os.cpu_count() or 1, _MOST))]
+        at_work: deque[tuple[int, _Worker]] = deque()
+        for worker, batch in zip(cycle(workers), chain(few, batches), strict=False):
+            done = None
+            if len(at_work) == len(workers):
+                end, _ = at_work.popleft()  # this worker's
+                done = end, worker.receive()
+                for other in workers:
+                    other.agents |= done[1].agents
+            worker.send(batch)
+            at_work.append((batch.end, worker))
+            if done:
+                yield done
+        yield from ((end, worker.receive()) for end, worker in at_work)
+
+
+class _Worker:
+    """A child of this process. What it is sent and what it answers goes through a pipe, never a file."""
+
+    def __init__(self, read: Read) -> None:
+        self.agents: Agents = {}
+        """What others have read of agents since it had its last batch."""
+        self._ours, theirs = Pipe()
+        signals = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+        try:
+            with warnings.catch_warnings():
+                # Python 3.12 warns of threads whose locks a child would inherit: a child uses none of theirs.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                self._pid = os.fork()
+            if not self._pid:
+                _serve(theirs, read)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+        theirs.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ours.close()
+        os.kill(self._pid, signal.SIGKILL)  # it holds nothing
+        os.waitpid(self._pid, 0)
+
+    def send(self, batch: Batch) -> None:
+        """Give it a batch, when it has none."""
+        try:
+            self._ours.send(batch._replace(agents=self.agents))
+        except ConnectionError:
+            raise _gone() from None
+        self.agents = {}
+
+    def receive(self) -> Found:
+        """What its batch says."""
+        try:
+            answer: Found | Exception = self._ours.recv()
+        except (EOFError, ConnectionError):
+            raise _gone() from None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def _gone() -> WorkerError:
+    return WorkerError("a process that read the logs was killed: nothing was imported, import them again")
+
+
+def _serve(connection: Connection, read: Read) -> NoReturn:
+    """Be a worker, until the parent closes the pipe or dies."""
+    try:
+        # The terminal's Ctrl-C reaches children too; the parent decides what it means.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        # The parent's lock on the data directory, and its ends of the pipes, must go when it goes.
+        os.closerange(3, connection.fileno())
+        os.closerange(connection.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
+        gc.disable()  # nothing that is read refers to itself, and looking for that takes a sixth of the time
+        while True:
+            connection.send(_answer(read, connection.recv()))
+    except (EOFError, ConnectionError):
+        pass
+    finally:
+        os._exit(0)
+
+
+def _answer(read: Read, batch: Batch) -> Found | Exception:
+    try:
+        return read(batch)
+    except Exception as error:
+        return error
