@@ -151,6 +151,9 @@ _HOP = re.compile(
     rb'"?(?:\[([0-9A-Fa-f:.]{2,45})(?:%[^\]]*)?\](?::\d{1,5})?|([0-9.]{7,15})(?::\d{1,5})?'
     rb'|([0-9A-Fa-f:.]{2,45})(?:%.*)?)"?'
 )
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+# An IPv4 address as it is printed: a peer's needs no parsing where no proxy is trusted.
+PRINTED_IPV4 = re.compile(rf"(?:{_OCTET}\.){{3}}{_OCTET}")
 _FOR = re.compile(rb"(?:^|;)\s*for=([^;]*)", re.I)
 _FORWARDING_HEADERS = ("x-forwarded-for", "forwarded")
 
@@ -204,6 +207,8 @@ def client_address(client: Sequence[Any] | None, headers: Headers, trusted: Trus
     was born inside the trusted networks (a health check, an office beside the proxy).
     """
     peer = client[0] if client else None
+    if not trusted.networks and isinstance(peer, str) and PRINTED_IPV4.fullmatch(peer):
+        return peer
     address = _address(peer.encode("ascii", "replace")) if isinstance(peer, str) else None
     if address is None and not (trusted.unix and _is_unix(peer)):
         return None

@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from collector.capture import PRINTED_IPV4
 from collector.errors import ConfigurationError
 
 MAX_AGENT = 512  # bytes of an agent that are read at all (uap-core's CVE-2020-5243 needed thousands)
@@ -122,6 +123,8 @@ class Enricher:
 
     def network(self, address: str | None) -> str | None:
         """The /24 (IPv4) or /48 (IPv6) an address lies in, as text; None for no address."""
+        if address and PRINTED_IPV4.fullmatch(address):
+            return address.rpartition(".")[0] + ".0/24"
         try:
             parsed = ip_address(address or "")
         except ValueError:

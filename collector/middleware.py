@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from starlette.requests import Request
 from starlette.responses import Response
 
 from collector import capture
@@ -147,7 +146,7 @@ class Collector:
 
     async def _own(self, scope: Scope, receive: Receive, send: Send, route: str) -> None:
         try:
-            response = await self._routes.answer(Request(scope, receive), route)
+            response = await self._routes.answer(scope, receive, route)
         except Exception as error:
             self.writer.failed(error)
             response = Response(status_code=503)

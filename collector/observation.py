@@ -43,6 +43,9 @@ CAMPAIGN_PARAMETERS = frozenset(("utm_source", "utm_medium", "utm_campaign", "so
 """The allow-list of query parameters; the rest of a query string is never looked at."""
 
 
+_NO_CAMPAIGN = capture.Campaign()
+
+
 class Observation(msgspec.Struct, kw_only=True, gc=False):
     """One request or beacon, raw, each value cut to its bound."""
 
@@ -139,7 +142,7 @@ class Tools:
 
     def campaign(self, seen: Observation) -> capture.Campaign:
         """The campaign that the query string names."""
-        return self._campaign(seen.query, CAMPAIGN_PARAMETERS)
+        return self._campaign(seen.query, CAMPAIGN_PARAMETERS) if seen.query else _NO_CAMPAIGN
 
     def referrer(self, seen: Observation) -> str | None:
         """The host of another site that linked here."""
@@ -151,7 +154,9 @@ class Tools:
 
     def visitor_id(self, seen: Observation) -> VisitorId | None:
         """The visitor's id, where the long-lived one may be read."""
-        return self._visitor_id(seen.id_cookie, self.date(seen)) if self.mode(seen) == "long-lived" else None
+        if not seen.id_cookie or self.mode(seen) != "long-lived":
+            return None
+        return self._visitor_id(seen.id_cookie, self.date(seen))
 
     def date(self, seen: Observation) -> date:
         """The UTC day."""
@@ -166,6 +171,10 @@ def _route(
 
 
 Reader = Callable[[Observation, Tools], Any]
+Rows = tuple[tuple[str, Reader], ...]
+
+_MOST_CHOSEN = 1024
+_REPORTED = ("name", "props", "interactive", "engaged_ms", "scroll")  # by the script, of no page view
 
 
 def _visitor(seen: Observation, tools: Tools) -> str | None:
@@ -208,11 +217,7 @@ READERS: dict[str, Reader] = {
     "utm_source": _campaign("source"),
     "utm_medium": _campaign("medium"),
     "utm_campaign": _campaign("campaign"),
-    "name": _as_seen("name"),
-    "props": _as_seen("props"),
-    "interactive": _as_seen("interactive"),
-    "engaged_ms": _as_seen("engaged_ms"),
-    "scroll": _as_seen("scroll"),
+    **{name: _as_seen(name) for name in _REPORTED},
 }
 """One reader a row of FIELDS."""
 
@@ -237,6 +242,7 @@ class Assembler:
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
+        self._chosen: dict[tuple[int, str, str], tuple[tuple[Field, ...], Rows]] = {}
         self._prefix = secrets.token_hex(8)
         self._numbers = count()
 
@@ -290,12 +296,28 @@ class Assembler:
         return values
 
     def _read_fields(self, seen: Observation, service: Service | None, values: dict[str, Any]) -> None:
-        for field in _fields(seen):
-            if service is not None and field.name not in service.fields:
-                continue
-            value = READERS[field.name](seen, self._tools)
+        tools = self._tools
+        for name, read in self._readers(seen, service):
+            value = read(seen, tools)
             if value is not None:
-                values[field.name] = value
+                values[name] = value
+
+    def _readers(self, seen: Observation, service: Service | None) -> Rows:
+        """The readers of what may be recorded, chosen once for the fields of each decision."""
+        fields = _fields(seen)
+        key = (id(fields), seen.kind, service.name if service else "")
+        chosen = self._chosen.get(key)
+        if chosen is None:
+            if len(self._chosen) >= _MOST_CHOSEN:
+                self._chosen.clear()
+            rows = tuple(
+                (field.name, READERS[field.name])
+                for field in fields
+                if (service is None or field.name in service.fields)
+                and not (seen.kind == "view" and field.name in _REPORTED)
+            )
+            chosen = self._chosen[key] = (fields, rows)  # which keeps the id its own
+        return chosen[1]
 
     def _id(self, seen: Observation, visitor: str) -> str:
         """Unique per record; the same again for a view that a browser reports twice."""

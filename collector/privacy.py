@@ -9,19 +9,19 @@ POST consent     grant, refuse or withdraw, by form or fetch; durable before the
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import date
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 import anyio
 import msgspec
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from collector import browser, consent, identity
 from collector.capture import Headers, is_download, picked, referrer_host
 from collector.consent import Choice, Decision
 from collector.observation import MAX_URL_BYTES, Observation
-from collector.observer import Observer
+from collector.observer import Observer, Scope
 from collector.page import page_path, personal
 from collector.policy import Version
 from collector.rate_limit import RateLimit
@@ -31,6 +31,11 @@ from collector.writer import Writer
 MAX_BODY_BYTES = 4096
 BODY_S = 5.0  # a body that takes longer is not waited for
 DAY_S = 24 * 60 * 60
+
+EVENT = ("POST", "/event")
+Receive = Any
+Send = Any
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 NO_STORE = {"cache-control": "no-store"}
 
@@ -79,21 +84,23 @@ class Routes:
         self._choices = RateLimit()  # each is a sync of the disk
         self._routes: dict[tuple[str, str], Callable[[Request], Awaitable[Response]]] = {
             ("GET", "/beacon.js"): self._script,
-            ("POST", "/event"): self._event,
             ("GET", "/consent"): self._state,
             ("POST", "/consent"): self._consent,
         }
 
-    async def answer(self, request: Request, route: str) -> Response:
+    async def answer(self, scope: Scope, receive: Receive, route: str) -> App:
         """The response to one request; `route` is its path below the collector's own."""
-        method = "GET" if request.method == "HEAD" else request.method
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        if (method, route) == EVENT:  # as many as page views: no time for a Request
+            await self._event(scope, receive)
+            return _no_content
         handler = self._routes.get((method, route))
         if handler is None:
-            known = [name for name, path in self._routes if path == route]
+            known = [name for name, path in (*self._routes, EVENT) if path == route]
             return Response(
                 status_code=405 if known else 404, headers={"allow": ", ".join(known)} if known else {}
             )
-        return await handler(request)
+        return await handler(Request(scope, receive))
 
     async def _script(self, request: Request) -> Response:
         headers = {"cache-control": "public, max-age=86400", "etag": browser.BEACON_ETAG}
@@ -103,20 +110,19 @@ class Routes:
 
     # ---- events ---------------------------------------------------------------------------------------
 
-    async def _event(self, request: Request) -> Response:
-        reason = await self._take_event(request)
+    async def _event(self, scope: Scope, receive: Receive) -> None:
+        reason = await self._take_event(scope, receive)
         if reason:
             self._writer.refuse(reason)
-        return Response(status_code=204, headers=NO_STORE)
 
-    async def _take_event(self, request: Request) -> str:
+    async def _take_event(self, scope: Scope, receive: Receive) -> str:
         """Queue what a beacon reports; the reason where it is dropped before that."""
-        if not self._same_origin(request):
+        if not self._same_origin(scope):
             return "cross_origin"
-        head = picked(request.scope["headers"])
-        if not self._events.allows(self._observer.address(request.scope, head)):
+        head = picked(scope["headers"])
+        if not self._events.allows(self._observer.address(scope, head)):
             return "rate"
-        body = await _body(request)
+        body = await _body(receive)
         if body is None:
             return "body"
         try:
@@ -127,11 +133,11 @@ class Routes:
             return "no_download"  # the script leaves the list of extensions to the server
         decision = self._observer.decide(head, self._observer.clock())
         if decision.fields:
-            self._writer.put(self._observed(request, head, decision, beacon))
+            self._writer.put(self._observed(scope, head, decision, beacon))
         return ""
 
-    def _observed(self, request: Request, head: Headers, decision: Decision, beacon: Beacon) -> Observation:
-        seen = self._observer.reported(request.scope, head, decision, _kind(beacon), beacon.u, beacon.r)
+    def _observed(self, scope: Scope, head: Headers, decision: Decision, beacon: Beacon) -> Observation:
+        seen = self._observer.reported(scope, head, decision, _kind(beacon), beacon.u, beacon.r)
         seen.view = beacon.w if _is_view_id(beacon.w) else ""
         if seen.kind == "ping":
             seen.engaged_ms = min(max(beacon.e, 0), DAY_S * 1000)
@@ -149,13 +155,13 @@ class Routes:
         return JSONResponse(_state(decision), headers=NO_STORE)
 
     async def _consent(self, request: Request) -> Response:
-        if not self._same_origin(request):
+        if not self._same_origin(request.scope):
             return _refusal(403, "this request came from another site: choose on the site's own page")
         head = picked(request.scope["headers"])
         address = self._observer.address(request.scope, head)
         if address and not self._choices.allows(address):  # the unknown are many: no choice is lost for them
             return _refusal(429, "too many choices from this address: please wait a moment and try again")
-        body = await _body(request)
+        body = await _body(request.receive)
         form = _read_form(request, body) if body is not None else None
         if form is None:
             return _refusal(400, "send act=grant, refuse, withdraw or choose, and the purposes it is about")
@@ -217,11 +223,12 @@ class Routes:
         view.view = form.w if _is_view_id(form.w) else ""
         self._writer.put(view)
 
-    def _same_origin(self, request: Request) -> bool:
+    def _same_origin(self, scope: Scope) -> bool:
         """Whether the browser says that a page of this site sent the request (Fetch Metadata, or Origin)."""
-        site = request.headers.get("sec-fetch-site")
-        if site is not None:
-            return site == "same-origin"
+        for name, value in scope["headers"]:
+            if name == b"sec-fetch-site":
+                return bool(value == b"same-origin")
+        request = Request(scope)
         source = request.headers.get("origin") or request.headers.get("referer") or ""
         host = _host(source)
         return host is not None and (host == request.headers.get("host") or host in self._observer.own_hosts)
@@ -277,19 +284,25 @@ def _set_cookie(response: Response, name: str, value: str, days: int) -> None:
     )
 
 
-async def _body(request: Request) -> bytes | None:
+async def _body(receive: Receive) -> bytes | None:
     """The body; None where it is too long, too slow or cut short."""
-    body = bytearray()
+    body = b""
     with anyio.move_on_after(BODY_S):
-        try:
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > MAX_BODY_BYTES:
-                    return None
-        except ClientDisconnect:
-            return None
-        return bytes(body)
+        while len(body) <= MAX_BODY_BYTES:
+            message = await receive()
+            if message["type"] != "http.request":
+                break
+            body += message.get("body", b"")
+            if not message.get("more_body", False):
+                return body if len(body) <= MAX_BODY_BYTES else None
     return None
+
+
+async def _no_content(scope: Scope, receive: Receive, send: Send) -> None:
+    """204, whatever was decided."""
+    headers = [(b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
 
 
 def _is_json(request: Request) -> bool:

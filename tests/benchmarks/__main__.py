@@ -3,10 +3,20 @@
 import argparse
 from pathlib import Path
 
-from tests.benchmarks import accuracy, footprint, ingest, ingest_month, middleware
+from tests.benchmarks import (
+    accuracy,
+    beacon,
+    durable,
+    footprint,
+    ingest,
+    ingest_month,
+    lag,
+    memory,
+    middleware,
+)
 from tests.benchmarks.table import markdown
 
-BENCHMARKS = (middleware, footprint, ingest, accuracy)
+BENCHMARKS = (middleware, beacon, lag, durable, memory, footprint, ingest, accuracy)
 LARGE = (ingest_month,)  # a quarter of an hour, 5 GB of disk
 
 

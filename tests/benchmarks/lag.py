@@ -21,8 +21,8 @@ from tests.benchmarks.table import Row
 
 PER_S = 2000
 BURST = 4  # requests at once, every 2 ms
-TURN_S = 2.5
-TURNS = 9  # of each
+TURN_S = 2.0
+TURNS = 7  # of each
 PROBE_S = 0.001
 # Versions vary where they vary in browsers of today.
 AGENTS = (
