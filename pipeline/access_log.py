@@ -14,10 +14,12 @@ import secrets
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from collector.enrich import Enricher
 from collector.errors import ImpersonalError, PolicyError
@@ -26,7 +28,7 @@ from collector.record import DAY_MS, KEYS, Clock, day_of
 from pipeline import check
 from pipeline.days import expire
 from pipeline.engine import Engine, connect
-from pipeline.log_batches import batches, read
+from pipeline.log_batches import Batch, batches, read
 from pipeline.log_days import CLOSED, IMPORTED, NO_POLICY, TAKEN, WAITING, LogDay, LogDays
 from pipeline.log_events import LogEvents, granted_fields
 from pipeline.log_files import PREFIX_BYTES, STDIN, LogFile, known_as, name_of
@@ -102,6 +104,30 @@ def import_logs(
     return Imported(call.files, call.days, done)
 
 
+@dataclass
+class _Log:
+    """A file that is read."""
+
+    name: str
+    """What it is known as."""
+    place: str
+    """What people call it."""
+    start: int
+    """Where reading began."""
+    day: LogDay
+    """Of the last line so far."""
+
+
+class _Part(NamedTuple):
+    """Some lines of a log."""
+
+    log: _Log
+    end: int
+    """Where they end in the log."""
+    done: int
+    """Bytes of all files that were read before."""
+
+
 class _Call:
     """The files of one call on their way into the private events."""
 
@@ -126,34 +152,40 @@ class _Call:
     def read(self, names: Sequence[str], progress: Progress) -> None:
         """Read every file to its end. What stays in memory are counts, and page views as numbers."""
         total = sum(Path(name).stat().st_size for name in names if name != STDIN)
-        before = 0
-        for name in names:
-            with LogFile(name) as log:
-                for _ in self._batches_read(log):
-                    progress("reading the logs", before + log.done, max(total, before + log.done))
-                before += log.done
+        with closing(read_in_order(partial(read, self._lines), self._parts(names))) as parts:
+            for part, found in parts:
+                log = part.log
+                log.day = self._reader.take(found, log.name, log.place, log.day)
+                self._read[log.name] = log.start, part.end
+                progress("reading the logs", part.done, max(total, part.done))
         if self.days.of(TAKEN):
             return
         # What a log still says of an imported or sealed day after its import are stray lines, and no fault.
         for day in self.days.of(NO_POLICY, *((CLOSED, IMPORTED) if self._is_new else ())):
             raise AccessLogError(day.why or _TWICE.format(day.day))
 
-    def _batches_read(self, log: LogFile) -> Iterator[None]:
-        """Read one file, batch by batch."""
-        if not log.head:
-            self.files[log.name] = "empty"
-            return
-        form, day = self._first_line(log)
-        self.files[log.name] = form
-        name = name_of(log.head, self._key)
-        known = known_as(log.head, self._key, self._consumed)
+    def _parts(self, names: Sequence[str]) -> Iterator[tuple["_Part", Batch]]:
+        """The lines of all files."""
+        before = 0
+        for name in names:
+            with LogFile(name) as file:
+                if file.head:
+                    log, form = self._begun(file)
+                    for batch in batches(form, file.chunks(log.start)):
+                        offset, chunk = batch.chunks[-1]
+                        yield _Part(log, offset + len(chunk), before + file.done), batch
+                else:
+                    self.files[file.name] = "empty"
+                before += file.done
+
+    def _begun(self, file: LogFile) -> tuple["_Log", str]:
+        """A log that is begun to be read, and its format."""
+        form, day = self._first_line(file)
+        self.files[file.name] = form
+        known = known_as(file.head, self._key, self._consumed)
         self._is_new = self._is_new or not known
-        start = end = max((self._consumed[each] for each in known), default=0)
-        waiting = batches(form, log.chunks(start))
-        for end, found in read_in_order(partial(read, self._lines), waiting):  # noqa: B007 - the last end counts
-            day = self._reader.take(found, name, log.name, day)
-            yield
-        self._read[name] = start, end
+        start = max((self._consumed[each] for each in known), default=0)
+        return _Log(name_of(file.head, self._key), file.name, start, day), form
 
     def _first_line(self, log: LogFile) -> tuple[str, LogDay]:
         """The format of a log and its first day. A malformed line goes with the day of the line before it."""

@@ -40,12 +40,6 @@ class Batch(NamedTuple):
     agents: Agents = {}  # noqa: RUF012 - never written to
     """What other processes know of agents: the costliest to read."""
 
-    @property
-    def end(self) -> int:
-        """Where the last line ends in the log."""
-        offset, chunk = self.chunks[-1]
-        return offset + len(chunk)
-
 
 class Coded(NamedTuple):
     """A column with few distinct values."""

@@ -5,13 +5,13 @@ import os
 import signal
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from itertools import chain, cycle, islice
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import NoReturn, Self
+from typing import NoReturn, Self, TypeVar
 
 from collector.errors import ImpersonalError
 from pipeline.log_batches import Batch, Found
@@ -19,6 +19,7 @@ from pipeline.log_lines import Agents
 
 _MOST = 8  # processes: this one, which decompresses and sorts, feeds no more
 
+Label = TypeVar("Label")
 Read = Callable[[Batch], Found]
 
 
@@ -26,30 +27,32 @@ class WorkerError(ImpersonalError):
     """A process that reads for this one is gone."""
 
 
-def read_in_order(read: Read, batches: Iterator[Batch]) -> Iterator[tuple[int, Found]]:
-    """Where each batch ends in the log, and what it says. One batch alone is read in this process.
+def read_in_order(
+    read: Read, batches: Iterator[tuple[Label, Batch]]
+) -> Generator[tuple[Label, Found], None, None]:
+    """What each batch says, under its label. One batch alone is read in this process.
 
     Raises  WorkerError
     """
     few = list(islice(batches, 2))
     if len(few) < 2:
-        yield from ((batch.end, read(batch)) for batch in few)
+        yield from ((label, read(batch)) for label, batch in few)
         return
     with ExitStack() as stack:
         workers = [stack.enter_context(_Worker(read)) for _ in range(min(os.cpu_count() or 1, _MOST))]
-        at_work: deque[tuple[int, _Worker]] = deque()
-        for worker, batch in zip(cycle(workers), chain(few, batches), strict=False):
+        at_work: deque[tuple[Label, _Worker]] = deque()
+        for worker, (label, batch) in zip(cycle(workers), chain(few, batches), strict=False):
             done = None
             if len(at_work) == len(workers):
-                end, _ = at_work.popleft()  # this worker's
-                done = end, worker.receive()
+                earlier, _ = at_work.popleft()  # this worker's
+                done = earlier, worker.receive()
                 for other in workers:
                     other.agents |= done[1].agents
             worker.send(batch)
-            at_work.append((batch.end, worker))
+            at_work.append((label, worker))
             if done:
                 yield done
-        yield from ((end, worker.receive()) for end, worker in at_work)
+        yield from ((label, worker.receive()) for label, worker in at_work)
 
 
 class _Worker:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from tests.benchmarks import (
+    access_log,
     accuracy,
     beacon,
     durable,
@@ -16,7 +17,7 @@ from tests.benchmarks import (
 )
 from tests.benchmarks.table import markdown
 
-BENCHMARKS = (middleware, beacon, lag, durable, memory, footprint, ingest, accuracy)
+BENCHMARKS = (middleware, beacon, lag, durable, memory, footprint, access_log, ingest, accuracy)
 LARGE = (ingest_month,)  # a quarter of an hour, 5 GB of disk
 
 

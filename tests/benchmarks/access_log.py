@@ -17,38 +17,7 @@ MIB = 1024 * 1024
 Chance = np.random.Generator
 Numbers = np.ndarray[tuple[int], np.dtype[np.int64]]
 
-_WORDS = [
-    "garden",
-    "river",
-    "paper",
-    "silver",
-    "morning",
-    "winter",
-    "market",
-    "kitchen",
-    "travel",
-    "bread",
-    "music",
-    "letter",
-    "bridge",
-    "summer",
-    "forest",
-    "glass",
-    "coffee",
-    "history",
-    "window",
-    "stone",
-    "picture",
-    "autumn",
-    "island",
-    "candle",
-    "harbor",
-    "valley",
-    "meadow",
-    "engine",
-    "fabric",
-    "copper",
-]
+_WORDS = ("garden", "river", "paper", "silver", "winter", "market", "kitchen", "travel", "bread", "music")
 _SYSTEMS = ("Windows NT 10.0; Win64; x64", "Macintosh; Intel Mac OS X 10_15_7", "X11; Linux x86_64")
 _CRAWLERS = (
     "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
@@ -129,7 +98,7 @@ def queries(chance: random.Random) -> Iterator[str]:
         elif kind < 0.96:
             yield f"?fbclid=IwAR{number:x}"
         elif kind < 0.98:
-            yield f"?q={_WORDS[number % 30]}+{_WORDS[number // 30 % 30]}"
+            yield f"?q={_WORDS[number % 10]}+{_WORDS[number // 10 % 10]}"
         else:
             yield f"?page={number % 40}"
 
@@ -165,6 +134,7 @@ def lines(first: date) -> Iterator[str]:
         status = 200 if size % 5 else 304
         if kind == "page":
             path += next(asked)
+            agent += r" \x22" if size % 999 == 0 ...
         elif kind == "file":
             path, referrer = files[file], f"https://example.org{path}"
         elif kind == "missing":
