@@ -26,6 +26,8 @@ from pipeline.audit.result import Result
 from pipeline.audit.site import Effort, Site, site_of
 from pipeline.store import Progress
 
+Try = Callable[[Site, Effort], Result]
+
 
 @dataclass(frozen=True)
 class Attack:
@@ -35,7 +37,7 @@ class Attack:
     title: str
     tries: str
     bound: str
-    run: Callable[[Site, Effort], Result]
+    run: Try
 
 
 ATTACKS = (

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from collector.errors import PolicyError
 from collector.policy import Policy
+from pipeline import check
 from pipeline.audit import accounts, contents
 from pipeline.audit.released import Books, is_there_anything, read
 from pipeline.audit.said import Mistake, Skipped
@@ -67,19 +69,22 @@ class Verified:
 def verify(data: Path, policy: Policy, now_ms: int, progress: Progress) -> list[Verified]:
     """Check everything that was released; empty where nothing was.
 
-    Raises  BusyError while a run is at work; LedgerError where the ledger is missing or cannot be read
+    Raises  PolicyError for a policy that no run accepts; BusyError while a run is at work; LedgerError where
+            the ledger is missing or cannot be read
     """
+    if found := check.mistakes(policy):
+        raise PolicyError(found)
     if not is_there_anything(data):
         return []
     with exclusive(data), Ledger(data / LEDGER) as ledger:
         books = Books(data, policy, now_ms, ledger, tuple(read(data, ledger, progress)))
-        return [_verified(check, books) for check in CHECKS]
+        return [_verified(row, books) for row in CHECKS]
 
 
-def _verified(check: Check, books: Books) -> Verified:
-    found = list(check.run(books))
+def _verified(row: Check, books: Books) -> Verified:
+    found = list(row.run(books))
     return Verified(
-        check,
+        row,
         found.count(None),
         Counter(each.why for each in found if isinstance(each, Skipped)),
         [each.what for each in found if isinstance(each, Mistake)],

@@ -1,0 +1,221 @@
+"""The attacks fail on the default policy, and succeed where something is weakened."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scipy import stats
+
+from collector.policy import Budget, Policy
+from pipeline import intervals, noise, spec, sql
+from pipeline.audit import asking, bits, coverage, faults, keys, logs, membership, mutants, removal, sampler
+from pipeline.audit.attacks import ATTACKS, Attack
+from pipeline.audit.mutants import MUTANTS, Mutant, is_caught
+from pipeline.audit.result import Z, guessing_bound, proportion
+from pipeline.audit.site import QUICK, Site, site_of
+from pipeline.engine import Engine
+from pipeline.release import Counts, Door, bounded_counts
+from pipeline.spec import mechanism
+from pipeline.statistics import STATISTICS, Statistic
+from pipeline.windows import Tier, Window, tier_named
+from tests.pipeline.private_events import POLICY
+
+SMALL = replace(QUICK, guesses=800, removals=2, tiny_logs=1, units=1, lures=700, draws=5_000, attacks=200)
+"""Enough to show a gross weakness."""
+
+
+def under(tier: str = "auto", shares: Mapping[str, float] | None = None) -> Policy:
+    return Policy(POLICY.controller, POLICY.versions, Budget(tier, shares or {}, ("/",)))
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """The default policy."""
+    return site_of(under(), tmp_path)
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.key)
+def test_attacks_fail(site: Site, attack: Attack) -> None:
+    """On the default policy every bound holds, and every control is caught."""
+    result = attack.run(site, QUICK)
+    assert result.verdict == "held", result
+
+
+@pytest.mark.parametrize("tier", ["tiny", "large"])
+def test_attacks_fit_every_tier(tmp_path: Path, tier: str) -> None:
+    """A site that is fixed in one tier, and publishes little, can be audited as well."""
+    site = site_of(under(tier, {"visits": 0.01, "countries": 0.01}), tmp_path)
+    for attack in ATTACKS:
+        if attack.key not in ("removal", "mutants", "ledger", "work", "outputs", "noise"):
+            result = attack.run(site, replace(SMALL, guesses=300))
+            assert result.verdict == "held", (attack.key, result)
+
+
+# ---------- what a site that weakens something sees
+
+
+def weakened(site: Site, name: str, **bounds: Any) -> Site:
+    """A site whose table declares other bounds for one statistic."""
+    return replace(site, rows=tuple(replace(row, **bounds) if row.name == name else row for row in site.rows))
+
+
+def test_an_understated_bound_is_found(site: Site) -> None:
+    """Where a statistic declares less than one visitor-day changes, removal says which."""
+    result = removal.remove_one(weakened(site, "pageviews", linf=5, l2=5), SMALL)
+    assert result.verdict == "exceeded"
+    assert "pageviews changed by more than declared" in result.measured
+    assert [point.name for point in result.points if not point.is_held] == ["pageviews"]
+
+
+@pytest.mark.parametrize("name", ["statistics.pageviews", "statistics.pages"])
+def test_sql_without_its_cap_is_found(site: Site, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Where a site's own SQL has lost a cap, removal finds it and the mutant has nothing to break."""
+    text = sql.text
+    caps = {"least(pageviews, 10)": "pageviews", "WHERE page_rank <= 6": ""}
+
+    def uncapped(step: str) -> str:
+        found = text(step)
+        for right, wrong in caps.items():
+            found = found.replace(right, wrong) if step == name else found
+        return found
+
+    monkeypatch.setattr(sql, "text", uncapped)
+    assert removal.remove_one(site, SMALL).verdict == "exceeded"
+    result = mutants.mutants(site, SMALL)
+    assert result.verdict == "exceeded"
+    assert "without a cap" in result.measured
+
+
+def quieter(monkeypatch: pytest.MonkeyPatch, times: float) -> None:
+    """Draw so many times less noise than what is charged and published as σ."""
+    gaussian, threshold = noise.gaussian, noise.gaussian_threshold
+    monkeypatch.setattr(noise, "gaussian", lambda counts, sigma: gaussian(counts, sigma / times))
+    monkeypatch.setattr(
+        noise, "gaussian_threshold", lambda counts, sigma, least: threshold(counts, sigma / times, least)
+    )
+
+
+def test_a_quarter_of_the_noise_is_found(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where less noise is drawn than was charged for, guessers, intervals and the fit of the noise tell."""
+    quieter(monkeypatch, 4)
+    effort = replace(SMALL, guesses=2_000)
+    assert membership.membership(replace(site, policy=under("small")), effort).verdict == "exceeded"
+    assert sampler.quality(site, SMALL).verdict == "exceeded"
+    assert coverage.coverage(site, SMALL).verdict == "exceeded"
+
+
+def test_a_threshold_of_two_is_found(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where keys pass that hardly anybody has, the lure comes out."""
+    monkeypatch.setattr(spec, "mechanism", lambda row, budget: replace(mechanism(row, budget), threshold=2))
+    result = keys.lure(site, SMALL)
+    assert result.verdict == "exceeded"
+
+
+def test_a_key_list_from_traffic_is_found(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where whatever was seen is published always, removal, lure and newcomer tell."""
+
+    def learnt(engine: Engine, row: Statistic, policy: Policy) -> Counts:
+        public, private = bounded_counts(engine, row, policy)
+        return public | dict(private.items()), {}
+
+    monkeypatch.setattr(keys, "bounded_counts", learnt)
+    assert "published always: pages" in keys.lure(site, SMALL).measured
+    assert keys.lure(site, SMALL).verdict == keys.leak(site, SMALL).verdict == "exceeded"
+
+
+def test_floats_are_found(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where noise is not whole, the last bits tell."""
+
+    def floats(counts: Sequence[int], _sigma: float) -> list[float]:
+        return [float(sampler.floats(count, 1)[0]) for count in counts]
+
+    monkeypatch.setattr(noise, "gaussian", floats)
+    assert bits.low_bits(site, SMALL).verdict == "exceeded"
+
+
+def test_a_tier_by_today_s_visitors_is_found(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the tier follows the private events, neighbours see different windows."""
+
+    def peeking(door: Door, block: Window) -> Tier:
+        return tier_named("medium" if (door._data / "events" / f"day={block.start}").exists() else "tiny")
+
+    monkeypatch.setattr(Door, "tier", peeking)
+    result = asking.switch(site, SMALL)
+    assert result.verdict == "exceeded"
+    assert ", or " in result.measured
+
+
+def test_intervals_that_forget_the_threshold_are_found(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where cells beside a threshold get the plain interval, their coverage tells."""
+    monkeypatch.setattr(intervals, "truncated", lambda value, sigma, _least: intervals.plain(value, sigma))
+    result = coverage.coverage(site, replace(SMALL, releases=400))
+    assert result.verdict == "exceeded"
+    assert "-2 σ" in result.measured
+
+
+def test_a_ledger_that_takes_unknown_days_is_found(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a comparison with nothing lets a charge pass, the ledger's faults tell."""
+    text = sql.text
+    trap = "WHEN (SELECT cap.nano_rho FROM cap WHERE cap.day = NEW.day) < NEW.nano_rho\nBEGIN SELECT"
+
+    def forgetful(step: str) -> str:
+        found = text(step)
+        start, end = found.find("WHEN NOT EXISTS (\n  SELECT 1 FROM cap"), found.find("BEGIN SELECT")
+        return found if step != "ledger.schema" else found[:start] + trap + found[end + len("BEGIN SELECT") :]
+
+    monkeypatch.setattr(sql, "text", forgetful)
+    assert not faults._refuses_unknown(site.directory("unknown") / "ledger.sqlite")
+
+
+# ---------- mutants
+
+
+@pytest.fixture(scope="module")
+def tried(tmp_path_factory: pytest.TempPathFactory) -> tuple[Policy, list[dict[logs.Unit, Path]]]:
+    site = site_of(under(), tmp_path_factory.mktemp("mutants"))
+    return site.finest, [logs.split(site.directory("log"), log) for log in logs.adversarial()]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_each_mutant_is_caught(tried: tuple[Policy, list[dict[logs.Unit, Path]]], mutant: Mutant) -> None:
+    """Every broken bound, sample, clip or key list breaks a promise on some adversarial log."""
+    assert is_caught(mutant, *tried)
+
+
+# ---------- the measures themselves
+
+
+def test_the_tail_of_chi_squared_is_right() -> None:
+    """The finite sum agrees with the textbook's function."""
+    for chi2, freedom in ((0.0, 2), (3.3, 4), (20.0, 20), (75.0, 20)):
+        assert sampler.tail(chi2, freedom) == pytest.approx(stats.chi2.sf(chi2, freedom))
+
+
+def test_the_fit_is_uniform_where_noise_is_right() -> None:
+    """Over many fits p is neither small nor large too often."""
+    found = [sampler.fit(noise.gaussian([0] * 2_000, 20.0), 20.0) for _ in range(60)]
+    assert stats.kstest(found, "uniform").pvalue > 1e-6
+
+
+def test_the_bound_of_guessing() -> None:
+    """The README's 53.5 % for a day at ρ = 0.015, and a coin's for nothing."""
+    assert guessing_bound(15_000_000) == pytest.approx(0.5345, abs=1e-4)
+    assert guessing_bound(0) == 0.5
+
+
+def test_intervals_of_shares() -> None:
+    """Wilson's interval, as the textbook has it, and a verdict that only sure excess exceeds."""
+    point = proportion("x", 60, 100, 0.5)
+    textbook = stats.binomtest(60, 100).proportion_ci(1 - 2 * stats.norm.sf(Z), "wilson")
+    assert (point.low, point.high) == pytest.approx((textbook.low, textbook.high))
+    assert point.is_held
+    assert not proportion("x", 900, 1000, 0.5).is_held
+
+
+def test_statistics_outside_the_budget_are_not_audited(tmp_path: Path) -> None:
+    """What a policy does not publish is not attacked; what it publishes is, with its own share."""
+    site = site_of(under("small", {"visitors": 0.5}), tmp_path)
+    assert [row.name for row in site.rows] == ["visitors"]
+    assert site.mechanism(STATISTICS["visitors"], site.tier) == mechanism(STATISTICS["visitors"], 7_500_000)
