@@ -81,8 +81,12 @@ def is_prefetch(headers: Headers) -> bool:
     """
     # Hardly any request has one, and each has to be asked for all: a loop would take twice as long.
     if b"sec-purpose" in headers or b"purpose" in headers or b"x-purpose" in headers or b"x-moz" in headers:
-        return any(_PREFETCH.search(headers.get(name, b"")) for name in _PURPOSES)
+        return _is_ahead(headers)
     return False
+
+
+def _is_ahead(headers: Headers) -> bool:
+    return any(_PREFETCH.search(headers.get(name, b"")) for name in _PURPOSES)
 
 
 def is_static(path: str) -> bool:

@@ -109,7 +109,7 @@ class Collector:
             await self.app(scope, receive, send)
             return
 
-        await self.app(scope, receive, _Watch(self._started, scope, root_path, send).send)
+        await self.app(scope, receive, _Watch(self, scope, root_path, send).send)
 
     def warm(self) -> None:
         """Build the resolvers now: for a preloading server, before it forks. Lifespan does it otherwise."""
@@ -184,7 +184,7 @@ class _Watch(msgspec.Struct):
     remembers methods at the places that call them, and pays for each new function.
     """
 
-    started: Callable[[Scope, str, Send, Message], Awaitable[None]]
+    collector: Collector
     scope: Scope
     root_path: str
     pass_on: Send
@@ -192,7 +192,7 @@ class _Watch(msgspec.Struct):
     def send(self, message: Message) -> Awaitable[None]:
         """Pass a message on as it is; with the first of a response, see whether it is a page view."""
         if message["type"] == "http.response.start":
-            return self.started(self.scope, self.root_path, self.pass_on, message)
+            return self.collector._started(self.scope, self.root_path, self.pass_on, message)
         passed: Awaitable[None] = self.pass_on(message)
         return passed
 

@@ -29,6 +29,7 @@ from collector.record import (
     TIME_STEP_MS,
     Field,
     date_of,
+    day_of,
     encode,
 )
 
@@ -113,6 +114,8 @@ class Tools:
         self._visitor_id = remember(read_id)
         self._route = remember(_route)
         self._date = remember(lambda day: date_of(day * DAY_MS))
+        self._day = remember(lambda day: day_of(day * DAY_MS))
+        self._last: tuple[Observation | None, VisitorId | None] = (None, None)
         self.network = remember(enricher.network)
         self.country = enricher.country  # a table look-up, cheaper than remembering
 
@@ -153,14 +156,19 @@ class Tools:
         return "long-lived" if seen.kind == "consent" else mode(seen.decision, self.date(seen))
 
     def visitor_id(self, seen: Observation) -> VisitorId | None:
-        """The visitor's id, where the long-lived one may be read."""
-        if not seen.id_cookie or self.mode(seen) != "long-lived":
-            return None
-        return self._visitor_id(seen.id_cookie, self.date(seen))
+        """The visitor's id, where the long-lived one may be read; two readers ask for it."""
+        if seen is not self._last[0]:
+            read = seen.id_cookie and self.mode(seen) == "long-lived"
+            self._last = seen, self._visitor_id(seen.id_cookie, self.date(seen)) if read else None
+        return self._last[1]
 
     def date(self, seen: Observation) -> date:
         """The UTC day."""
         return self._date(seen.ts_ms // DAY_MS)
+
+    def day(self, seen: Observation) -> str:
+        """The UTC day, as 2026-11-24."""
+        return self._day(seen.ts_ms // DAY_MS)
 
 
 def _route(
@@ -268,7 +276,7 @@ class Assembler:
         frame = encode(self._values(seen))
         if len(frame) > MAX_RECORD_BYTES:
             raise Dropped("too_long")
-        return self._tools.date(seen).isoformat(), frame
+        return self._tools.day(seen), frame
 
     def _values(self, seen: Observation) -> dict[str, Any]:
         decision = seen.decision

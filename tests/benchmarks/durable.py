@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from runlight import Runlight
 from runlight.http import Request
@@ -23,16 +24,15 @@ from tests.asgi import http_scope
 from tests.benchmarks.host import CHROME, collecting, granted
 from tests.benchmarks.table import Row
 
-EVENTS = 20_000
-THEIRS = 1_000  # they take as long
+EVENTS = 2000  # a turn
+THEIRS = 100  # they take as long
 VIEWS_EACH = 5  # of one visitor
-TURNS = 3
+TURNS = 12  # of which the best counts: the others were disturbed
 
 
 def rows() -> list[Row]:
     """One event, accepted and durable."""
-    own_us = min(asyncio.run(own()) for _ in range(TURNS))
-    their_us = min(theirs() for _ in range(TURNS))
+    own_us, their_us = asyncio.run(own()), theirs()
     return [
         Row(
             "event accepted and synced, CPU",
@@ -44,68 +44,64 @@ def rows() -> list[Row]:
     ]
 
 
-def addresses(events: int) -> Iterator[str]:
-    """Where the views come from."""
+def addresses(turn: int, events: int) -> Iterator[str]:
+    """Where the views of one turn come from."""
     for number in range(events):
         visitor = number // VIEWS_EACH
-        yield f"193.{visitor // 62500}.{visitor // 250 % 250}.{visitor % 250 + 1}"
+        yield f"193.{turn}.{visitor // 250}.{visitor % 250 + 1}"
 
 
 async def own() -> float:
     """µs of CPU an event, from the decision to the synced log."""
+    best_s = float("inf")
     with TemporaryDirectory() as data:
         async with collecting(data) as around:
             base = http_scope("/product/7", headers=[*CHROME, await granted(around)])
-            scopes = [base | {"client": (address, 50000)} for address in addresses(EVENTS)]
-            await synced(around, 1)
-            started_s = time.process_time()
-            for number, scope in enumerate(scopes):
-                accept(around, scope)
-                if number % 500 == 0:
-                    await asyncio.sleep(0)
-                    while around.writer.counters()["queued"] > 4000:
-                        await asyncio.sleep(0.05)
-            await synced(around, EVENTS + 1)
-            return (time.process_time() - started_s) / EVENTS * 1e6
+            for turn in range(TURNS):
+                scopes = [base | {"client": (address, 50000)} for address in addresses(turn, EVENTS)]
+                await synced(around)
+                started_s = time.process_time()
+                for scope in scopes:
+                    accept(around, scope)
+                await synced(around)
+                best_s = min(best_s, time.process_time() - started_s)
+    return best_s / EVENTS * 1e6
 
 
-def accept(around: Collector, scope: dict[str, object]) -> None:
+def accept(around: Collector, scope: dict[str, Any]) -> None:
     """What the collector does with a request that is a page view."""
     observer = around._observer
-    head = picked(scope["headers"])  # type: ignore[arg-type]
+    head = picked(scope["headers"])
     ts_ms = observer.clock()
     decision = observer.decide(head, ts_ms)
     around.writer.put(observer.page_view(scope, "", head, decision, ts_ms))
 
 
-async def synced(around: Collector, events: int) -> None:
-    """Wait until so many are on disk."""
-    while around.writer.counters()["synced"] < events:
+async def synced(around: Collector) -> None:
+    """Wait until all that was accepted is on disk."""
+    while (counters := around.writer.counters())["synced"] < counters["accepted"]:
         await asyncio.sleep(0.1)
 
 
 def theirs() -> float:
     """µs of CPU an event, from its body to the commit."""
+    best_s = float("inf")
     with TemporaryDirectory() as data:
         site = {"name": "example.org", "hostnames": ["example.org"]}
         runlight = Runlight(store=Stores.sqlite(str(Path(data) / "runlight.db")), site=site, rate_limit=False)
-        runlight.init()
-        requests = [
-            Request(
-                "https://example.org/runlight/e",
-                "POST",
-                [CHROME[0], ("content-type", "text/plain"), ("accept-language", "en-GB")],
-                json.dumps({"k": "pageview", "u": "https://example.org/product/7", "i": f"{number:x}"}),
-                address,
-            )
-            for number, address in enumerate(addresses(THEIRS + VIEWS_EACH))
-        ]
-        for request in requests[THEIRS:]:
-            runlight.collect(request)
-        started_s = time.process_time()
-        for request in requests[:THEIRS]:
-            runlight.collect(request)
-        cpu_s = time.process_time() - started_s
-        assert len(runlight.store.db.all("SELECT 1 FROM rl_events")) == THEIRS + VIEWS_EACH
+        for turn in range(TURNS):
+            requests = [reported(turn, *view) for view in enumerate(addresses(turn, THEIRS))]
+            started_s = time.process_time()
+            for request in requests:
+                runlight.collect(request)
+            best_s = min(best_s, time.process_time() - started_s)
+        assert len(runlight.store.db.all("SELECT 1 FROM rl_events")) == TURNS * THEIRS
         runlight.store.db.close()
-        return cpu_s / THEIRS * 1e6
+    return best_s / THEIRS * 1e6
+
+
+def reported(turn: int, number: int, address: str) -> Request:
+    """A page view as runlight's script sends it."""
+    body = {"k": "pageview", "u": "https://example.org/product/7", "i": f"{turn:x}a{number:x}"}
+    headers = [CHROME[0], ("content-type", "text/plain"), ("accept-language", "en-GB")]
+    return Request("https://example.org/runlight/e", "POST", headers, json.dumps(body), address)

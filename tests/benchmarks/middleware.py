@@ -10,8 +10,8 @@ from tests.asgi import App, http_scope
 from tests.benchmarks.host import CHROME, SITE, collecting, drained, granted, loop_us, receive, send
 from tests.benchmarks.table import Row
 
-VIEWS = 2000
-TURNS = 9
+VIEWS = 500
+TURNS = 40
 Case = Callable[[int], Awaitable[None]]
 
 
