@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from tests.benchmarks import footprint, middleware
+from tests.benchmarks import access_log, footprint, middleware
 from tests.benchmarks.table import markdown
 
-BENCHMARKS = (middleware, footprint)
+BENCHMARKS = (middleware, footprint, access_log)
 
 
 def main() -> None:
