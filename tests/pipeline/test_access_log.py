@@ -2,6 +2,7 @@
 
 import gzip
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -483,6 +484,131 @@ def test_a_killed_import_is_made_good_by_the_next(tmp_path: Path) -> None:
     assert set(committed) == {0, 1, 2, 3}
 
 
+def allow(data: Path) -> None:
+    """Let a policy that `impersonal init` wrote count old visits without asking."""
+    today = time.strftime("%Y-%m-%d")
+    allowed = (data / "policy.toml").read_text().replace(today, "2026-01-01")
+    allowed = allowed.replace(
+        'access = "consent"\nbasis = "consent"\ndefault = "refused"',
+        'access = "exempt"\nbasis = "legitimate_interests"\ndefault = "granted"',
+        1,
+    )
+    (data / "policy.toml").write_text(allowed.replace('cookie = "long-lived"', 'cookie = "daily"', 1))
+
+
+SWEPT = """
+import os, signal, sys
+from pathlib import Path
+from pipeline import access_log
+from tests.pipeline import test_access_log as test
+data, file, step = Path(sys.argv[1]), Path(sys.argv[2]), 0
+access_log.run_once = lambda *_: None
+CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "os.chmod"}
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+def imported(to, kill_at):
+    \"\"\"Import, in a process of its own that is killed just before one of the steps; whether it was.\"\"\"
+    left = kill_at
+
+    def kill(event, arguments):
+        nonlocal left
+        changes = event in CHANGES or event == "open" and arguments[2] & WRITING
+        if changes and str(arguments[0]).startswith(str(to)):
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    pid = os.fork()
+    if pid == 0:
+        sys.addaudithook(kill)
+        try:
+            test.take(to, file, now_ms=test.noon_ms(test.NEXT_DAY) + test.DAY_MS)
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+
+imported(data / "whole", 10_000)
+while imported(data / str(step), step):
+    imported(data / str(step), 10_000)
+    step += 1
+"""
+
+
+def test_a_kill_at_any_step_is_made_good(tmp_path: Path) -> None:
+    """SIGKILL before each change of the disk by which two days come into the events; then the next call."""
+    lines = [
+        line(f"GET /{n % 7} HTTP/1.1", at=f"{24 + n // 20}/Nov/2026:10:00:{n:02} +0000") for n in range(40)
+    ]
+    lines.insert(25, "malformed")
+    file = log(tmp_path / "log", *lines)
+    data = tmp_path / "data"
+    data.mkdir()
+    command = [sys.executable, "-c", SWEPT, str(data), str(file)]
+    subprocess.run(command, check=True)
+    killed = [path for path in data.iterdir() if path.name != "whole"]
+    assert len(killed) > 15
+    whole = seen(data / "whole")
+    assert len(whole) == 40
+    for path in (*killed, data / "whole"):
+        assert seen(path) == whole, path
+        assert [len(list(path.glob(each))) for each in ("quarantine/*/*", "events/*/.*", "spill")] == [
+            1,
+            0,
+            0,
+        ]
+
+
+INTERRUPTED = """
+import os, signal, sys
+from pipeline import log_batches, log_events
+from pipeline.cli import main
+log_batches.BATCH_BYTES = 1  # a chunk is a batch: several processes read
+left, step = int(sys.argv.pop(1)), log_events.sync
+def interrupting(path):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGINT)
+    return step(path)
+log_events.sync = interrupting
+main()
+"""
+
+
+def importing(data: Path, interrupt_at: int = 0) -> subprocess.Popen[str]:
+    """`impersonal import -`, interrupted by itself at one of the times that it syncs what it wrote."""
+    arguments = ["import", "-", "--ground", LEGITIMATE, "--data", str(data)]
+    command = [sys.executable, "-c", INTERRUPTED, str(interrupt_at), *arguments]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+
+def test_ctrl_c_leaves_nothing_half_done(tmp_path: Path) -> None:
+    """SIGINT while a log is read and while its days are written: a line, and the next call makes it good."""
+    days = [time.strftime("%d/%b/%Y", time.gmtime(time.time() - n * 86_400)) for n in (3, 2)]
+    times = [f"{day}:10:00:{n % 60:02} +0000" for day in days for n in range(9_000)]
+    text = "".join(line(f"GET /{n % 9} HTTP/1.1", f"8.8.{n % 7}.1", at) + "\n" for n, at in enumerate(times))
+    code = "from pipeline.cli import main; main()"
+    subprocess.run([sys.executable, "-c", code, "init", "--data", str(tmp_path / "0")], check=True)
+    allow(tmp_path / "0")
+    ended = {}
+    for at in range(1, 6):
+        shutil.copytree(tmp_path / "0", tmp_path / str(at))
+    for at in range(6):
+        process = importing(tmp_path / str(at), interrupt_at=at % 5)
+        assert process.stdin
+        process.stdin.write(text)  # all but what the pipe holds is read when this returns
+        if at == 5:
+            process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
+        ended[at] = process.returncode, said.strip()
+    stopped = "impersonal: stopped; nothing is half done, the next run goes on from here"
+    assert ended == {0: (0, "")} | dict.fromkeys(range(1, 6), (1, stopped))
+    for at in range(1, 6):
+        assert importing(tmp_path / str(at)).communicate(text)[1] == ""
+        assert seen(tmp_path / str(at)) == seen(tmp_path / "0"), at
+
+
 def test_the_command_reads_standard_input(tmp_path: Path) -> None:
     """`impersonal import -` prints what was found and what it left out, and a refusal in one line."""
     data = tmp_path / "data"
@@ -500,14 +626,7 @@ def test_the_command_reads_standard_input(tmp_path: Path) -> None:
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.startswith("impersonal: no policy was in force")
     assert refused.stderr.count("\n") == 1
-    today = time.strftime("%Y-%m-%d")
-    allowed = (data / "policy.toml").read_text().replace(today, "2026-01-01")
-    allowed = allowed.replace(
-        'access = "consent"\nbasis = "consent"\ndefault = "refused"',
-        'access = "exempt"\nbasis = "legitimate_interests"\ndefault = "granted"',
-        1,
-    )
-    (data / "policy.toml").write_text(allowed.replace('cookie = "long-lived"', 'cookie = "daily"', 1))
+    allow(data)
     done = imported(text)
     assert done.returncode == 0, done.stderr
     assert "18  lines" in done.stdout

@@ -1,0 +1,110 @@
+"""Several processes read a log as one would, and none outlives the one it reads for."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from pipeline.log_batches import Batch, Found, read
+from pipeline.log_lines import Lines
+from pipeline.log_workers import WorkerError, read_in_order
+from pipeline.store import exclusive
+from tests.pipeline.logs import noon_ms
+from tests.pipeline.test_log_batches import BROWSER, ENRICHER
+
+LINE = b'8.8.8.8 - - [24/Nov/2026:10:00:00 +0000] "GET /%d HTTP/1.1" 200 5 "-" "%b"\n'
+
+
+def batches(count: int) -> Iterator[tuple[int, Batch]]:
+    """Batches of one line each, and their numbers."""
+    for number in range(count):
+        yield number, Batch("combined", [(number * 1000, LINE % (number, BROWSER + b" %d" % (number % 3)))])
+
+
+def lines() -> Lines:
+    return Lines(ENRICHER, (), noon_ms("2026-11-25"), False)
+
+
+def page(found: Found) -> str:
+    [target] = found.hits[3].values
+    return str(target.path)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 10])
+def test_every_batch_is_read_once_and_in_order(count: int) -> None:
+    """However many there are for however many processes."""
+    found = list(read_in_order(partial(read, lines()), batches(count)))
+    assert [(number, page(each)) for number, each in found] == [(n, f"/{n}") for n in range(count)]
+
+
+def test_an_agent_is_read_by_one_process_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one has read of an agent the others are told, with their next batch."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    found = [each for _, each in read_in_order(partial(read, lines()), batches(12))]
+    met = [agent for each in found[4:] for agent in each.agents]
+    assert met == []
+
+
+def test_an_error_in_a_worker_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug is not hidden by the process it happens in."""
+
+    def bug(batch: Batch) -> Found:
+        raise ZeroDivisionError(batch.form)
+
+    with pytest.raises(ZeroDivisionError, match="combined"):
+        list(read_in_order(bug, batches(3)))
+
+
+def test_a_killed_worker_is_a_line() -> None:
+    """What a worker had is lost: nothing is imported, and the user is told."""
+
+    def die(batch: Batch) -> Found:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError(batch)
+
+    with pytest.raises(WorkerError, match="import them again"):
+        list(read_in_order(die, batches(3)))
+
+
+READING = """
+import sys, time
+from pathlib import Path
+from pipeline.log_workers import read_in_order
+from pipeline.store import exclusive
+from tests.pipeline.test_log_workers import batches, lines, partial, read
+def slow(number_and_batch):
+    yield from number_and_batch
+    print("reading", flush=True)
+    time.sleep(60)
+with exclusive(Path(sys.argv[1])):
+    list(read_in_order(partial(read, lines()), slow(batches(5))))
+"""
+
+
+def test_workers_die_with_the_import(tmp_path: Path) -> None:
+    """kill -9 of the import leaves no process, and the data directory to the next import at once."""
+    command = [sys.executable, "-c", READING, str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0)
+    assert process.stdout and process.stdout.readline() == "reading\n"
+    process.kill()
+    process.wait()
+    # A pipe that everybody has left is at its end.
+    assert process.stdout.read() == ""
+    process.stdout.close()
+    for _ in range(100):
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.05)
+    else:
+        os.killpg(process.pid, signal.SIGKILL)
+        pytest.fail("a worker lives on")
+    with exclusive(tmp_path):
+        pass
