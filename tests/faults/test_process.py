@@ -217,7 +217,7 @@ def test_processes_share_a_directory(serve: Serve, tmp_path: Path) -> None:
 
 FORKED = """
 import asyncio, os, sys, threading, time
-import anyio._backends._asyncio  # a fork while another thread imports it leaves the child waiting for that thread
+import anyio._backends._asyncio  # forked while another thread imports it, a child would wait for that thread
 from collector import Collector
 from tests.asgi import call, http_scope
 from tests.collector.test_middleware import SITE
