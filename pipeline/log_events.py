@@ -1,4 +1,4 @@
-"""ImportedDay days → private events: each day one file, committed with its manifest by one rename."""
+"""Imported days → private events: each day one file, committed with its manifest by one rename."""
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
