@@ -30,12 +30,8 @@ stretches AS (
 opened AS (
   SELECT
     *,
-    min(CASE WHEN kind <> 'ping' THEN place END) OVER (
-      PARTITION BY visitor, day_ms, visit ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
-    ) AS first_place,
-    min(CASE WHEN kind = 'view' THEN place END) OVER (
-      PARTITION BY visitor, day_ms, visit ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
-    ) AS entry_place
+    min(CASE WHEN kind <> 'ping' THEN place END) OVER (PARTITION BY visitor, day_ms, visit) AS first_place,
+    min(CASE WHEN kind = 'view' THEN place END) OVER (PARTITION BY visitor, day_ms, visit) AS entry_place
   FROM stretches
 )
 SELECT
