@@ -107,7 +107,7 @@ class Lines:
         self._new_agents: Agents = {}
         self._networks = networks
         remember = lru_cache(_REMEMBERED)
-        self.minute = remember(self._minute)
+        self._minute = remember(self._read_minute)
         self.place = remember(self._place)
         self.kind = remember(self._kind)
         self.target = remember(self._target)
@@ -117,16 +117,15 @@ class Lines:
 
     def time(self, text: bytes) -> int | None:
         """UTC milliseconds of 24/Nov/2026:10:12:00 +0100; None where it is no time, or one to come."""
-        minute_ms, second_ms = self.minute(text[:17], text[20:]), self.second(text[17:20])
-        return None if minute_ms is None or second_ms is None else minute_ms + second_ms
-
-    def second(self, text: bytes) -> int | None:
-        """Milliseconds of :59; None where it is no second."""
+        minute_ms, second = self._minute(text[:17], text[20:]), text[17:20]
+        if minute_ms is None or not _SECOND.fullmatch(second):
+            return None
         # A leap second is the last one of its minute, or its day would be the next.
-        return min(int(text[1:]), 59) * 1000 if _SECOND.fullmatch(text) else None
+        ts_ms = minute_ms + min(int(second[1:]), 59) * 1000
+        return ts_ms if 0 <= ts_ms <= self._latest_ms else None
 
-    def _minute(self, text: bytes, zone: bytes) -> int | None:
-        """UTC milliseconds of 24/Nov/2026:10:12 and +0100; None where it is no time, or one to come."""
+    def _read_minute(self, text: bytes, zone: bytes) -> int | None:
+        """UTC milliseconds of 24/Nov/2026:10:12 and +0100; None where it is no time."""
         match, offset = _MINUTE.fullmatch(text), _ZONE.fullmatch(zone)
         if match is None or offset is None or int(match[3]) not in _YEARS:
             return None
@@ -137,8 +136,7 @@ class Lines:
         sign = -1 if offset[1] == b"-" else 1
         zone_min = sign * (int(offset[2]) * 60 + int(offset[3]))
         minutes = int(match[4]) * 60 + int(match[5]) - zone_min
-        ts_ms = (day.toordinal() - _EPOCH) * DAY_MS + minutes * 60_000
-        return ts_ms if 0 <= ts_ms <= self._latest_ms else None
+        return (day.toordinal() - _EPOCH) * DAY_MS + minutes * 60_000
 
     def agent(self, text: bytes) -> tuple[Browser, str | None]:
         """What an agent tells of a person's browser, and the category of bot it names."""
