@@ -115,6 +115,11 @@ def heaviest(visitor: str = "a", day: date = DAY, **fields: Any) -> Log:
     ]
 
 
+def choosing(visitor: str) -> Log:
+    """Two choices of one visitor that both call themselves the first."""
+    return [event(n, visitor, "consent", act="grant", first=True) for n in range(2)]
+
+
 def own_pages(visitor: str) -> Log:
     """Twenty visits, each to a page that nobody else knows."""
     return [row | {"path": f"/{visitor}/{n}"} for n, row in enumerate(heaviest(visitor))]
