@@ -15,7 +15,7 @@ from pipeline.published import Manifest
 from pipeline.spec import CODE_VERSION, Mechanism, Spec, mechanism
 from pipeline.statistics import STATISTICS, Statistic, enabled, nano_rho
 from pipeline.store import batch_files, events_of
-from pipeline.windows import TIERS
+from pipeline.windows import TIERS, Window
 
 Found = Iterator[Mistake | Skipped | None]
 
@@ -98,9 +98,9 @@ def definitions(books: Books) -> Found:
             continue
         if manifest.code_version != CODE_VERSION or row is None:
             yield Skipped(f"made by version {manifest.code_version}")
-        elif not _is_defined(manifest, Spec(row, window, drawn(manifest), tuple(manifest.public_keys))):
+        elif not _is_defined(release, manifest, row, window):
             yield Mistake(f"{release.file}: its bounds, SQL, noise and keys are not those of its hash")
-        elif not _is_of_policy(books, row, manifest):
+        elif release.number == 1 and not _is_of_policy(books, row, manifest):
             yield Skipped("made under another policy")
         else:
             yield None
@@ -111,12 +111,17 @@ def drawn(manifest: Manifest) -> Mechanism:
     return Mechanism(manifest.sigma, manifest.threshold, manifest.nano_rho, manifest.atto_delta)
 
 
-def _is_defined(manifest: Manifest, spec: Spec) -> bool:
+def _is_defined(release: Release, manifest: Manifest, row: Statistic, window: Window) -> bool:
+    keys = tuple(manifest.public_keys)
+    spec = Spec(row, window, drawn(manifest), keys, release.number, manifest.why)
     return spec.manifest(manifest.inputs) == manifest
 
 
 def _is_of_policy(books: Books, row: Statistic, manifest: Manifest) -> bool:
-    """Whether the policy of today would draw the same for the same keys, in some tier."""
+    """Whether the policy of today would draw the same for the same keys, in some tier.
+
+    Not asked of corrections: they are drawn with what their days have left.
+    """
     share = enabled(books.policy).get(row.name)
     if share is None or tuple(manifest.public_keys) != row.public_keys(books.policy):
         return False

@@ -44,8 +44,14 @@ class Release:
     @property
     def window(self) -> Window | None:
         """The window that its name says; None where it says none."""
-        _, name, start = self.release_id.split("/")
+        _, name, start, *_ = self.release_id.split("/")
         return Window(name, date.fromisoformat(start)) if name in LENGTHS else None
+
+    @property
+    def number(self) -> int:
+        """1, or which correction it is, from 2 on."""
+        _, _, _, *number = self.release_id.split("/")
+        return int(number[0]) if number else 1
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from pipeline.errors import LedgerError
 from pipeline.ledger import Charge, Ledger
 from pipeline.publish import Cell
 from pipeline.published import HEAD, Manifest, manifest_of, place
-from pipeline.release import LEDGER, PUBLISHED, release_due
+from pipeline.release import LEDGER, PUBLISHED, correct, release_due
 from pipeline.spec import CODE_VERSION, cost
 from pipeline.store import batch_files, events_of
 from tests.pipeline.private_events import DAY, POLICY, at, closed, row, store
@@ -327,3 +327,14 @@ def test_without_a_ledger_nothing_can_be_verified(data: Path, tmp_path: Path) ->
         verified(data)
     assert not (data / LEDGER).exists()
     assert verified(tmp_path / "new") == {}
+
+
+def test_a_correction_is_verified_like_any_release(data: Path) -> None:
+    """Its bytes, charge, place in the chain and inputs agree; the release that it corrects stays right."""
+    before = verified(data)
+    correct(data, SITE, lambda: closed(LAST), VISITORS, "nothing was wrong")
+    after = verified(data)
+    assert not wrong(data)
+    assert {key: each.agreed - before[key].agreed for key, each in after.items()}["inputs"] == 1
+    rebuilt(data, charged(nano_rho=1), only=f"{VISITORS}/2")
+    assert "costs" in wrong(data)
