@@ -18,9 +18,10 @@ from collector.observation import MAX_AGENT_BYTES, Assembler, Tools
 from collector.observer import Observer
 from collector.policy import Policy
 from collector.policy_file import load
-from collector.privacy import Routes
 from collector.quota import QUOTA_BYTES
 from collector.record import Clock
+from collector.rights import Rights, Standings
+from collector.routes import Routes
 from collector.sinks import LocalFiles, Sink
 from collector.writer import Writer
 
@@ -86,13 +87,17 @@ class Collector:
         self._enricher = enricher = Enricher(Path(mmdb) if mmdb else None)
         self._observer = Observer(self.policy, trusted, clock)
         self.writer = Writer(
-            lambda: Assembler(Tools(Pseudonyms(directory), enricher, trusted, self._observer.own_hosts)),
+            lambda: Assembler(
+                Tools(
+                    Pseudonyms(directory), enricher, trusted, self._observer.own_hosts, Standings(directory)
+                )
+            ),
             (lambda _: sink) if sink is not None else partial(LocalFiles, directory),
             clock,
             directory if sink is None else None,
             quota_bytes=quota,
         )
-        self._routes = Routes(self._observer, self.writer)
+        self._routes = Routes(self._observer, self.writer, Rights(directory), Pseudonyms(directory))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the collector's own routes; watch the host's page views; pass everything on."""

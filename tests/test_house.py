@@ -18,6 +18,10 @@ CONTRACT = (
     "collector.capture",
     "collector.page",
     "collector.errors",
+    "collector.declared",
+    "collector.rights",
+    "collector.words",
+    "collector.policy_text",
 )
 ANSWERS_PEOPLE = ("query", "segments", "charts", "server")
 PRIVATE_STORE = (
