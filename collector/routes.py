@@ -1,17 +1,20 @@
 """The collector's own routes, under one first-party path.
 
-GET  beacon.js   the browser script
+GET  beacon.js   the browser script; banner.js and banner.css what the banner loads
+GET  banner      the banner as HTML, for pages from a cache; 204 where nothing is to be asked
 POST event       what the script reports; always 204, whatever was decided
 GET  consent     what holds for this browser, and whether it is still to be asked
 POST consent     grant, refuse or withdraw, by form or fetch; durable before the answer
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from collector import browser
+from collector.banner import Fragments
 from collector.beacons import Beacons, no_content
 from collector.choices import Choices
 from collector.identity import Pseudonyms
@@ -31,7 +34,8 @@ class Routes:
         self._threads = Threads()
         self._choices = Choices(observer, writer, rights, pseudonyms, self._threads)
         self._routes: dict[tuple[str, str], Callable[[Request], Awaitable[Response]]] = {
-            ("GET", "/beacon.js"): self._script,
+            **{("GET", f"/{name}"): partial(_serve, file) for name, file in browser.FILES.items()},
+            ("GET", "/banner"): Fragments(observer).show,
             ("GET", "/consent"): self._choices.show,
             ("POST", "/consent"): self._choices.take,
         }
@@ -50,8 +54,9 @@ class Routes:
             )
         return await handler(Request(scope, receive))
 
-    async def _script(self, request: Request) -> Response:
-        headers = {"cache-control": "public, max-age=86400", "etag": browser.BEACON_ETAG}
-        if request.headers.get("if-none-match") == browser.BEACON_ETAG:
-            return Response(status_code=304, headers=headers)
-        return Response(browser.BEACON, media_type="text/javascript", headers=headers)
+
+async def _serve(file: browser.File, request: Request) -> Response:
+    headers = {"cache-control": "public, max-age=86400", "etag": file.etag}
+    if request.headers.get("if-none-match") == file.etag:
+        return Response(status_code=304, headers=headers)
+    return Response(file.content, media_type=file.media_type, headers=headers)
