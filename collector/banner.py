@@ -97,13 +97,10 @@ class _Question:
         self.version = decision.version
         self.consented = decision.consented
         self.granted = decision.granted
+        self.allowed = decision.choice.granted if decision.choice else frozenset[str]()
         self.reason = decision.reason
-        self._key = (
-            decision.version.id,
-            decision.consented and decision.consented.id,
-            self.granted,
-            self.reason,
-        )
+        before = decision.consented and decision.consented.id
+        self._key = (decision.version.id, before, self.granted, self.allowed, self.reason)
 
     def __hash__(self) -> int:
         return hash(self._key)
@@ -118,9 +115,13 @@ class _Question:
 
     def is_kept(self, purpose: Purpose) -> bool:
         """Whether the visitor granted it before, and it asks for no more than then."""
-        if self.consented is None or purpose.name not in self.granted:
+        if self.consented is None or purpose.name not in self.allowed:
             return False
         return not purpose.exceeds(self.consented.purposes.get(purpose.name))
+
+    def is_on(self, purpose: Purpose) -> bool:
+        """Whether it holds although the visitor never granted it."""
+        return purpose.refusable and purpose.name in self.granted and purpose.name not in self.allowed
 
 
 @lru_cache(maxsize=256)
@@ -137,6 +138,9 @@ def _rendered(question: _Question, path: str, language: str) -> str:
         signal=question.signal,
         version=version.id if question.consented else "",
         summary=version.summed_up_in(language),
+        on=", ".join(
+            say(f"banner.purpose.{purpose.name}") for purpose in refusable if question.is_on(purpose)
+        ),
         choices=[_purpose(purpose, question, say) for purpose in refusable],
         always=[
             _purpose(purpose, question, say) for purpose in version.purposes.values() if not purpose.refusable
@@ -152,9 +156,9 @@ def _purpose(purpose: Purpose, question: _Question, say: Words) -> Mapping[str, 
         if level != "none"
     ]
     is_kept = question.is_kept(purpose)
-    note = ""
-    if purpose.refusable and purpose.name in question.granted and not is_kept:
-        note = say("banner.before") if question.consented else say("banner.on")
+    note = say("banner.on") if question.is_on(purpose) else ""
+    if purpose.name in question.allowed and not is_kept:
+        note = say("banner.before")
     return {
         "name": purpose.name,
         "title": say(f"banner.purpose.{purpose.name}"),

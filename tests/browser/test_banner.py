@@ -202,7 +202,7 @@ def test_whoever_ignores_it_leaves_nothing(arrive: Arrive, mounted: Mounted) -> 
     [
         ("en", DESKTOP, ("Accept all",), ("advertising", "necessary", "statistics")),
         ("en", PHONE, ("Reject all",), ("necessary",)),
-        ("ru", PHONE, ("Принять все",), ("advertising", "necessary", "statistics")),
+        ("ru", PHONE, ("Принять всё",), ("advertising", "necessary", "statistics")),
         ("ru", DESKTOP, ("Настроить", "Статистика", "Сохранить выбор"), ("necessary", "statistics")),
         ("kk", PHONE, ("Баптау", "Жарнама", "Таңдауды сақтау"), ("advertising", "necessary")),
         ("kk", DESKTOP, ("Бәрінен бас тарту",), ("necessary",)),
@@ -216,7 +216,7 @@ def test_a_choice_is_made_without_a_reload(
     choose: tuple[str, ...],
     granted: tuple[str, ...],
 ) -> None:
-    """One click accepts or rejects, one more opens the choices; the outcome is said, and nothing asked again."""
+    """One click accepts or rejects, one more opens the choices; the outcome is said, and no more asked."""
     visitor = arrive(language, viewport=size)
     path = f"/journey/{language}/{size['width']}/{len(choose)}"
     page = visitor.page

@@ -100,6 +100,8 @@ def test_nothing_is_ticked_beforehand() -> None:
     text = shown(get(site(EXEMPT)))
     assert boxes(text) == {"statistics": False, "advertising": False}
     assert text.count("On until you turn it off") == 1
+    assert "Until you choose, this is on: Statistics." in text
+    assert "Until you choose, we keep nothing that you can refuse." in shown(get(site()))
 
 
 def test_after_a_choice_nothing_is_asked() -> None:
@@ -124,6 +126,7 @@ def test_a_wider_policy_asks_again_and_keeps_what_was_granted() -> None:
             purpose("statistics", {"ip": "country"}),
             purpose("advertising", {"ip": "network"}),
             purpose("improvement"),
+            purpose("services", access="exempt", basis="legitimate_interests", default="granted"),
             version_id="v2",
             effective=date(2026, 12, 1),
         ),
@@ -133,9 +136,9 @@ def test_a_wider_policy_asks_again_and_keeps_what_was_granted() -> None:
     held = chosen("statistics", "advertising")
     assert shown(get(site(rules), headers=held)) == ""
     text = shown(get(site(rules, NOW + timedelta(days=10)), headers=held))
-    assert boxes(text) == {"statistics": True, "advertising": False, "improvement": False}
+    assert boxes(text) == {"statistics": True, "advertising": False, "improvement": False, "services": False}
     assert "Policy v2: Advertising asks for more." in text
-    assert text.count("You allowed less before") == 1
+    assert text.count("You allowed less before") == text.count("On until you turn it off") == 1
 
 
 @pytest.mark.parametrize(("header", "name"), [("sec-gpc", "Sec-GPC"), ("dnt", "DNT")])

@@ -1,12 +1,19 @@
 """The banner in a site's own pages: which responses are changed, how, and that no other is touched."""
 
 import asyncio
+import gzip
 import itertools
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+from quart import Quart
+from starlette.applications import Starlette
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import FileResponse, HTMLResponse, StreamingResponse
+from starlette.routing import Route
 
 from collector import Collector, MemorySink, banner
 from collector.consent import COOKIE, Choice
@@ -248,3 +255,41 @@ def test_a_fault_leaves_the_page_whole(fault_at: int) -> None:
     collector = Collector(Host(*messages), policy=CONSENTED, sink=MemorySink(), inject=True, clock=clock)
     assert asyncio.run(call(collector, http_scope(headers=[("dnt", "1")]))).messages == messages
     assert collector.writer.counters()["errors"] == {"OSError": 1}
+
+
+# ---- in real frameworks --------------------------------------------------------------------------------
+
+
+def starlette(page: Path) -> Any:
+    async def trickle() -> AsyncIterator[bytes]:
+        for at in range(0, len(PAGE), 10):
+            yield PAGE[at : at + 10]
+
+    routes = [
+        Route("/", lambda _: HTMLResponse(PAGE)),
+        Route("/stream", lambda _: StreamingResponse(trickle(), media_type="text/html")),
+        Route("/file", lambda _: FileResponse(page)),
+    ]
+    return Starlette(routes=routes)
+
+
+def quart() -> Any:
+    app = Quart("injected")
+    app.add_url_rule("/", "home", PAGE.decode)
+    return app
+
+
+def test_real_frameworks_send_pages_that_can_hold_it(tmp_path: Path) -> None:
+    """Whole, streamed and from a file; of what a compressing middleware inside has packed nothing changes."""
+    (tmp_path / "page.html").write_bytes(PAGE)
+    app = starlette(tmp_path / "page.html")
+    for target in ("/", "/stream", "/file"):
+        assert without_banner(ask(app, target=target).body) == PAGE, target
+    assert without_banner(ask(quart()).body) == PAGE
+    offered = [("accept-encoding", "gzip")]
+    packed = ask(GZipMiddleware(app, minimum_size=1), headers=offered)
+    assert gzip.decompress(packed.body) == PAGE
+    SWITCH.app = app
+    outside = GZipMiddleware(COLLECTOR, minimum_size=1)
+    answer = asyncio.run(call(outside, http_scope(headers=offered)))
+    assert without_banner(gzip.decompress(answer.body)) == PAGE
