@@ -76,6 +76,7 @@ def test_it_says_what_the_policy_says() -> None:
     text = shown(answer)
     assert boxes(text) == {"statistics": False, "advertising": False}
     assert "Always on" in text
+    assert "Purposes: Statistics, Advertising." in text
     for said in (
         "Count <visits> & pages.",
         "the country",
