@@ -3,6 +3,7 @@
 policy → consent → capture → writer [enrich → record → sink]
 """
 
+from collector.banner import banner
 from collector.errors import ConfigurationError, ImpersonalError, PolicyError
 from collector.middleware import Collector, granted, must_ask
 from collector.policy import Policy
@@ -18,6 +19,7 @@ __all__ = [
     "Policy",
     "PolicyError",
     "Sink",
+    "banner",
     "granted",
     "load",
     "must_ask",

@@ -5,7 +5,7 @@ the version it was made under named, and nothing that a later version added.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from enum import StrEnum
 from functools import cached_property
@@ -101,6 +101,14 @@ class Decision:
     def fields(self) -> tuple[Field, ...]:
         """The rows of FIELDS that may be recorded: empty when nothing is."""
         return fields_within(self.levels) if self.version else ()
+
+    def within(self, granted: frozenset[str]) -> "Decision":
+        """The same decision without the purposes that a visitor can refuse and that are not among these."""
+        if self.version is None:
+            return self
+        purposes = self.version.purposes
+        kept = tuple(name for name in self.granted if name in granted or not purposes[name].refusable)
+        return self if kept == self.granted else replace(self, granted=kept)
 
     @cached_property
     def ask(self) -> bool:

@@ -3,6 +3,7 @@
 ImpersonalError
  ├─ PolicyError         policy.toml does not say what it must; lists every mistake with its line and remedy
  ├─ ConfigurationError  an argument, a key file or a database the operator gave cannot be used
+ ├─ DeclarationError    a declared value is not of the attribute's type
  └─ RecordError         bytes in a log that are not a whole, known record; carries a closed reason
 """
 
@@ -21,6 +22,10 @@ class PolicyError(ImpersonalError):
 
 class ConfigurationError(ImpersonalError):
     """Something the operator passed cannot work as given."""
+
+
+class DeclarationError(ImpersonalError):
+    """A value that does not fit what the policy says of its attribute."""
 
 
 class RecordError(ImpersonalError):

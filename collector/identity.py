@@ -14,12 +14,10 @@ from hashlib import blake2b
 from pathlib import Path
 
 from collector.consent import GRANT_DAYS, Decision
-from collector.errors import ConfigurationError
-from collector.files import private_directory, sync_directory
+from collector.files import KEY_BYTES, shared_key
 from collector.record import DAY_MS, KEYS, LEVELS, day_of
 
 COOKIE = "__Host-id"
-KEY_BYTES = 32
 PSEUDONYM_BYTES = 16
 SALT_GRACE_MS = 30 * 60 * 1000  # queued records of yesterday are written long before 00:30
 
@@ -107,14 +105,21 @@ class Pseudonyms:
     def of_id(self, bits: str) -> str:
         """The pseudonym of an id cookie, 32 hex digits."""
         if not self._key:
-            self._key = _shared_key(self._keys / "pseudonym.key")
+            self._key = shared_key(self._keys / "pseudonym.key")
         return blake2b(bytes.fromhex(bits), key=self._key, digest_size=PSEUDONYM_BYTES).hexdigest()
+
+    def of_account(self, account: str) -> str:
+        """The pseudonym of a signed-in user, 32 hex digits, given the host's opaque id."""
+        if not self._key:
+            self._key = shared_key(self._keys / "pseudonym.key")
+        text = account.encode("utf-8", "surrogatepass")
+        return blake2b(text, key=self._key, digest_size=PSEUDONYM_BYTES, person=b"account").hexdigest()
 
     def of_day(self, ts_ms: int, address: str, agent: bytes) -> str:
         """The pseudonym of an address and agent on one UTC day, 32 hex digits."""
         day = day_of(ts_ms)
         if day != self._salt_day:
-            self._salt, self._salt_day = _shared_key(self._keys / f"salt-{day}"), day
+            self._salt, self._salt_day = shared_key(self._keys / f"salt-{day}"), day
         text = address.encode() + b"\0" + agent
         return blake2b(text, key=self._salt, digest_size=PSEUDONYM_BYTES).hexdigest()
 
@@ -144,32 +149,3 @@ def destroy(key: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         key.unlink()
-
-
-def _shared_key(path: Path) -> bytes:
-    """Read a key, or make it: written aside and linked, so that no worker ever reads half of one."""
-    with contextlib.suppress(FileNotFoundError):
-        return _read_key(path)
-    private_directory(path.parent)
-    aside = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(KEY_BYTES))
-            file.flush()
-            os.fsync(descriptor)
-        with contextlib.suppress(FileExistsError):
-            path.hardlink_to(aside)
-    finally:
-        aside.unlink()
-    sync_directory(path.parent)
-    return _read_key(path)
-
-
-def _read_key(path: Path) -> bytes:
-    key = path.read_bytes()
-    if len(key) != KEY_BYTES:
-        raise ConfigurationError(
-            f"{path} does not hold {KEY_BYTES} bytes: restore it, or remove it for a new key"
-        )
-    return key

@@ -14,13 +14,15 @@ from collector.consent import Decision, Reason
 from collector.enrich import Enricher
 from collector.errors import ConfigurationError
 from collector.identity import Pseudonyms
+from collector.injection import Injection
 from collector.observation import MAX_AGENT_BYTES, Assembler, Tools
-from collector.observer import Observer
+from collector.observer import SCOPE_KEY, Observer, observer_of
 from collector.policy import Policy
 from collector.policy_file import load
-from collector.privacy import Routes
 from collector.quota import QUOTA_BYTES
 from collector.record import Clock
+from collector.rights import Rights, Standings
+from collector.routes import Routes
 from collector.sinks import LocalFiles, Sink
 from collector.writer import Writer
 
@@ -31,7 +33,6 @@ Send = Any
 Message = MutableMapping[str, Any]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-SCOPE_KEY = "impersonal"
 _DEFAULT = Reason.DEFAULT  # Python 3.11 takes microseconds to find a member of an enum
 
 
@@ -45,8 +46,8 @@ class Collector:
 
         app.add_middleware(Collector, policy="policy.toml", data="data/")
 
-    Every message passes through as it came: the host's responses are not read, buffered or changed, and no
-    fault of the collector reaches them.
+    Every message passes through as it came: the host's responses are not read, buffered or changed, unless
+    `inject` asks for it, and no fault of the collector reaches them.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Collector:
         sink: Sink | None = None,
         clock: Clock = now_ms,
         quota: int = QUOTA_BYTES,
+        inject: bool = False,
     ) -> None:
         """Mount the collector.
 
@@ -73,26 +75,31 @@ class Collector:
                 sink: where records go instead of data/logs, for example MemorySink in a test
                 clock: UTC milliseconds
                 quota: bytes of log under `data`; beyond it page views are dropped, consents still stored
+                inject: put the banner into HTML pages before </body>, for visitors who are to be asked
         Raises  PolicyError, ConfigurationError
         """
         if not path.startswith("/") or path.endswith("/"):
             raise ConfigurationError(f'path is "{path}": start it with a slash and end it without one')
-        self.app = app
         self._path = path
         self._clock = clock
         directory = Path(data)
         self.policy = policy if isinstance(policy, Policy) else load(policy)
         trusted = capture.Trusted(trusted_proxies)
         self._enricher = enricher = Enricher(Path(mmdb) if mmdb else None)
-        self._observer = Observer(self.policy, trusted, clock)
+        self._observer = Observer(self.policy, trusted, clock, path)
         self.writer = Writer(
-            lambda: Assembler(Tools(Pseudonyms(directory), enricher, trusted, self._observer.own_hosts)),
+            lambda: Assembler(
+                Tools(
+                    Pseudonyms(directory), enricher, trusted, self._observer.own_hosts, Standings(directory)
+                )
+            ),
             (lambda _: sink) if sink is not None else partial(LocalFiles, directory),
             clock,
             directory if sink is None else None,
             quota_bytes=quota,
         )
-        self._routes = Routes(self._observer, self.writer)
+        self.app = Injection(app, self._observer, self.writer.failed) if inject else app
+        self._routes = Routes(self._observer, self.writer, Rights(directory), Pseudonyms(directory))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the collector's own routes; watch the host's page views; pass everything on."""
@@ -214,7 +221,5 @@ def must_ask(scope: Scope) -> bool:
 
 
 def _decision(scope: Scope) -> Decision:
-    observer: Observer | None = scope.get(SCOPE_KEY)
-    if observer is None:
-        raise ConfigurationError("this needs the Collector middleware around the app: add it")
+    observer = observer_of(scope)
     return observer.decide(capture.picked(scope["headers"]), observer.clock())

@@ -32,6 +32,7 @@ from collector.record import (
     day_of,
     encode,
 )
+from collector.rights import Standings
 
 MAX_AGENT_BYTES = 512
 MAX_FORWARDED_BYTES = 1024  # the right end is kept: what the site's own proxies appended
@@ -100,10 +101,16 @@ class Tools:
     """
 
     def __init__(
-        self, pseudonyms: Pseudonyms, enricher: Enricher, trusted: capture.Trusted, own_hosts: frozenset[str]
+        self,
+        pseudonyms: Pseudonyms,
+        enricher: Enricher,
+        trusted: capture.Trusted,
+        own_hosts: frozenset[str],
+        standings: Standings,
     ) -> None:
         self.pseudonyms = pseudonyms
         self.enricher = enricher
+        self._standings = standings
         self._trusted = trusted
         self._own_hosts = own_hosts
         remember = lru_cache(maxsize=2048)
@@ -113,6 +120,7 @@ class Tools:
         self._client_address = remember(self._read_address)
         self._visitor_id = remember(read_id)
         self._route = remember(_route)
+        self.of_id = remember(pseudonyms.of_id)
         self._date = remember(lambda day: date_of(day * DAY_MS))
         self._day = remember(lambda day: day_of(day * DAY_MS))
         self._last: tuple[Observation | None, VisitorId | None] = (None, None)
@@ -162,6 +170,35 @@ class Tools:
             self._last = seen, self._visitor_id(seen.id_cookie, self.date(seen)) if read else None
         return self._last[1]
 
+    def refresh(self, now_ms: int) -> None:
+        """Learn who withdrew or was erased since the last call, in whichever worker."""
+        self._standings.refresh(now_ms)
+
+    def maintain(self, now_ms: int) -> None:
+        """Destroy the salts of past days; the keys are read anew, should their directory have been replaced."""
+        self.pseudonyms.forget_past_days(now_ms)
+        self.of_id.cache_clear()
+
+    def held_to(self, seen: Observation) -> Observation:
+        """What may become of it under the visitor's latest word, whatever an older cookie says.
+
+        The id is read for that even where it may not be recorded.
+
+        Raises  Dropped where the visitor was erased, or has withdrawn everything that it was observed for
+        """
+        if not self._standings or not seen.id_cookie:
+            return seen
+        visitor_id = self._visitor_id(seen.id_cookie, self.date(seen))
+        standing = self._standings.of(self.of_id(visitor_id.bits)) if visitor_id else None
+        if standing is None:
+            return seen
+        if standing == "erased":
+            raise Dropped("erased")
+        narrowed = seen.decision.within(standing)
+        if not narrowed.fields:
+            raise Dropped("withdrawn")
+        return msgspec.structs.replace(seen, decision=narrowed)
+
     def date(self, seen: Observation) -> date:
         """The UTC day."""
         return self._date(seen.ts_ms // DAY_MS)
@@ -187,7 +224,7 @@ _REPORTED = ("name", "props", "interactive", "engaged_ms", "scroll")  # by the s
 
 def _visitor(seen: Observation, tools: Tools) -> str | None:
     if visitor_id := tools.visitor_id(seen):
-        return tools.pseudonyms.of_id(visitor_id.bits)
+        return tools.of_id(visitor_id.bits)
     if tools.mode(seen) == "daily" and (address := tools.address(seen)):
         return tools.pseudonyms.of_day(seen.ts_ms, address, seen.agent)
     return None
@@ -260,7 +297,11 @@ class Assembler:
 
     def maintain(self, now_ms: int) -> None:
         """Destroy the salts of past days."""
-        self._tools.pseudonyms.forget_past_days(now_ms)
+        self._tools.maintain(now_ms)
+
+    def refresh(self, now_ms: int) -> None:
+        """Learn who withdrew or was erased since the last call, in whichever worker."""
+        self._tools.refresh(now_ms)
 
     def bot(self, agent: bytes) -> str | None:
         """The category of bot an agent names; None for a person's browser."""
@@ -269,10 +310,13 @@ class Assembler:
     def frame(self, seen: Observation) -> tuple[str, bytes]:
         """The UTC day and the frame of one observation.
 
-        Raises  Dropped for a bot (a consent is recorded whatever gave it) and for a record that is too long
+        Raises  Dropped for a bot (a consent is recorded whatever gave it), for who withdrew or was erased
+                meanwhile, and for a record that is too long
         """
-        if seen.kind != "consent" and (bot := self.bot(seen.agent)):
-            raise Dropped("bot", bot)
+        if seen.kind != "consent":
+            if bot := self.bot(seen.agent):
+                raise Dropped("bot", bot)
+            seen = self._tools.held_to(seen)
         frame = encode(self._values(seen))
         if len(frame) > MAX_RECORD_BYTES:
             raise Dropped("too_long")

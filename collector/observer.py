@@ -6,6 +6,7 @@ from typing import Any
 from collector import capture, consent, identity, page
 from collector.capture import Headers
 from collector.consent import MAX_COOKIE_BYTES, Decider, Decision
+from collector.errors import ConfigurationError
 from collector.identity import VisitorId, read_id
 from collector.observation import (
     MAX_AGENT_BYTES,
@@ -21,6 +22,8 @@ from collector.record import Clock, date_of
 Scope = Any
 """An ASGI connection scope, as the server made it."""
 
+SCOPE_KEY = "impersonal"
+"""Where a scope carries the observer, for what the host asks of its visitor."""
 
 _CONSENT = consent.COOKIE.encode() + b"="
 _ID = identity.COOKIE.encode() + b"="
@@ -29,8 +32,9 @@ _ID = identity.COOKIE.encode() + b"="
 class Observer:
     """Reads requests for one site."""
 
-    def __init__(self, policy: Policy, trusted: capture.Trusted, clock: Clock) -> None:
+    def __init__(self, policy: Policy, trusted: capture.Trusted, clock: Clock, path: str) -> None:
         self.clock = clock
+        self.path = path
         self.own_hosts = frozenset(policy.controller.hosts)
         self._trusted = trusted
         self._forwarding = trusted.header if trusted.networks or trusted.unix else None
@@ -120,3 +124,14 @@ def _cookie(name: bytes, header: bytes) -> bytes | None:
         rest = header[match.end() :]
     value = rest.partition(b";")[0]
     return value if len(value) <= MAX_COOKIE_BYTES else None
+
+
+def observer_of(scope: Scope) -> Observer:
+    """The observer of the site that a request came to.
+
+    Raises  ConfigurationError where no Collector is mounted around the app
+    """
+    observer: Observer | None = scope.get(SCOPE_KEY)
+    if observer is None:
+        raise ConfigurationError("this needs the Collector middleware around the app: add it")
+    return observer

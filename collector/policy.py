@@ -27,6 +27,10 @@ Levels = Mapping[str, int]
 _EPOCH = date(1970, 1, 1).toordinal()
 
 
+Translations = Mapping[str, str]
+"""Language (BCP 47, lower case) → text; what is missing is shown as the policy says it first."""
+
+
 @dataclass(frozen=True)
 class Purpose:
     """One purpose under one version of the policy."""
@@ -43,6 +47,11 @@ class Purpose:
     recipients: tuple[str, ...] = ()
     fields: Mapping[str, str] = field(default_factory=dict)
     """Category → precision."""
+    texts: Translations = field(default_factory=dict)
+
+    def said_in(self, language: str) -> str:
+        """The text in a language, or as the policy says it first."""
+        return self.texts.get(language, self.text)
 
     @property
     def refusable(self) -> bool:
@@ -83,6 +92,33 @@ class Service:
         return path == self.mount or path.startswith(self.mount + "/")
 
 
+ATTRIBUTE_TYPES = ("text", "choice", "integer", "boolean", "date")
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """Something a visitor may declare about themselves."""
+
+    name: str
+    type: str
+    """One of ATTRIBUTE_TYPES."""
+    purpose: str
+    """The purpose it is declared for; without that purpose it is not stored."""
+    retention_days: int
+    """After the value was last declared or altered."""
+    text: str
+    mandatory: bool = False
+    """Whether the service cannot be given without it; a mandatory one is marked, and altered but not erased
+    by itself."""
+    options: tuple[str, ...] = ()
+    """What a choice chooses from."""
+    texts: Translations = field(default_factory=dict)
+
+    def said_in(self, language: str) -> str:
+        """The text in a language, or as the policy says it first."""
+        return self.texts.get(language, self.text)
+
+
 @dataclass(frozen=True)
 class Version:
     """The policy as published on one date."""
@@ -94,6 +130,13 @@ class Version:
     summary: str
     purposes: Mapping[str, Purpose]
     services: Mapping[str, Service] = field(default_factory=dict)
+    declared: Mapping[str, Attribute] = field(default_factory=dict)
+    """What visitors may declare about themselves."""
+    summaries: Translations = field(default_factory=dict)
+
+    def summed_up_in(self, language: str) -> str:
+        """The summary in a language, or as the policy says it first."""
+        return self.summaries.get(language, self.summary)
 
     @cached_property
     def effective_ms(self) -> int:
@@ -130,11 +173,15 @@ class Version:
 
     def exceeds(self, older: "Version") -> bool:
         """Whether a consent to `older` leaves something of this version unasked."""
-        return any(
-            purpose.exceeds(older.purposes.get(name))
-            for name, purpose in self.purposes.items()
-            if purpose.refusable
+        asked = {name: purpose for name, purpose in self.purposes.items() if purpose.refusable}
+        return any(purpose.exceeds(older.purposes.get(name)) for name, purpose in asked.items()) or any(
+            attribute.purpose in asked and not older.declares(attribute) for attribute in self.declared.values()
         )
+
+    def declares(self, attribute: Attribute) -> bool:
+        """Whether this version already asked for an attribute, for the same purpose."""
+        known = self.declared.get(attribute.name)
+        return known is not None and known.purpose == attribute.purpose
 
 
 def fields_within(levels: Levels) -> tuple[Field, ...]:
@@ -150,6 +197,17 @@ class Controller:
     contact: str
     hosts: tuple[str, ...]
     """The site's own host names: links from them are not referrers."""
+    identifier: str = ""
+    """A registration number; in Kazakhstan the BIN, which a consent must name (law 94-V, art. 8)."""
+    address: str = ""
+    country: str = ""
+    """ISO 3166-1 alpha-2: whose law applies."""
+    storage: str = ""
+    """Where the data is kept, in words."""
+    cross_border: bool = False
+    """Whether personal data leaves the country."""
+    proof_days: int = 760
+    """How long the proof of a consent, or of an erasure, is kept after the act."""
 
 
 TIERS = ("auto", "tiny", "small", "medium", "large")

@@ -8,7 +8,18 @@ from pathlib import Path as FilePath
 from typing import Any, TypeVar
 
 from collector.errors import PolicyError
-from collector.policy import PURPOSES, TIERS, Budget, Controller, Policy, Purpose, Service, Version
+from collector.policy import (
+    ATTRIBUTE_TYPES,
+    PURPOSES,
+    TIERS,
+    Attribute,
+    Budget,
+    Controller,
+    Policy,
+    Purpose,
+    Service,
+    Version,
+)
 from collector.record import FIELDS, LEVELS
 
 T = TypeVar("T")
@@ -21,6 +32,9 @@ _ID = re.compile(r"[A-Za-z0-9._-]{1,32}")  # a version id travels in the consent
 _MOUNT = re.compile(r"(/[^/?#\s]+)+")
 _HOST = re.compile(r"[a-z0-9.-]{1,253}")
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_ATTRIBUTE = re.compile(r"[a-z][a-z0-9_]{0,31}")  # it is passed to declare() by name
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*")
+_COUNTRY = re.compile(r"[A-Z]{2}")
 _TABLE = re.compile(r"\s*(\[\[?)([^\[\]]+)\]")
 _KEY = re.compile(r"""\s*((?:[\w.-]|"[^"]*"|'[^']*')+)\s*=""")
 
@@ -161,6 +175,29 @@ class _Reader:
                 self.mistake((*path, key), f"holds {_shown(value)}", remedy)
         return tuple(value for value in values if isinstance(value, str))
 
+    def optional(
+        self, table: Mapping[str, Any], path: Path, key: str, fits: Callable[[str], Any], remedy: str
+    ) -> str:
+        """A text that may be left out."""
+        return self.matching(table, path, key, fits, remedy) if key in table else ""
+
+    def flag(self, table: Mapping[str, Any], path: Path, key: str) -> bool:
+        """true or false; false where it is left out."""
+        value = table.get(key, False)
+        if not isinstance(value, bool):
+            self.mistake((*path, key), f"is {_shown(value)}", "use true or false")
+        return value is True
+
+    def translations(self, table: Mapping[str, Any], path: Path, key: str) -> dict[str, str]:
+        """The same text in other languages."""
+        found = self.table(table, path, key, 'make it a table like { ru = "…", kk = "…" }')
+        for language, text in found.items():
+            if not _LANGUAGE.fullmatch(language):
+                self.mistake((*path, key, language), "is no language", 'use a code like "ru" or "pt-br"')
+            elif not isinstance(text, str) or not text.strip():
+                self.mistake((*path, key, language), f"is {_shown(text)}", "write the text in that language")
+        return {language: text for language, text in found.items() if isinstance(text, str)}
+
     def table(self, table: Mapping[str, Any], path: Path, key: str, remedy: str) -> dict[str, Any]:
         return self.take(table, path, key, dict, remedy, default={}) or {}
 
@@ -178,7 +215,8 @@ def _controller(reader: _Reader, table: object) -> Controller:
     if not isinstance(table, dict):
         reader.mistake(path, "is missing", "add [controller] with name, contact and hosts")
         return Controller("", "", ())
-    reader.only(table, path, ("name", "contact", "hosts"))
+    known = ("name", "contact", "hosts", "identifier", "address", "country", "storage", "cross_border", "proof_days")
+    reader.only(table, path, known)
     hosts_remedy = 'list the site\'s own host names in lower case, like ["example.org"]'
     hosts = reader.strings(table, path, "hosts", _HOST.fullmatch, hosts_remedy)
     if "hosts" not in table:
@@ -187,6 +225,12 @@ def _controller(reader: _Reader, table: object) -> Controller:
         reader.matching(table, path, "name", str.strip, "name who answers for the data"),
         reader.matching(table, path, "contact", str.strip, "say where visitors can write"),
         hosts,
+        reader.optional(table, path, "identifier", str.strip, "write it as text, or leave it out"),
+        reader.optional(table, path, "address", str.strip, "write it as text, or leave it out"),
+        reader.optional(table, path, "country", _COUNTRY.fullmatch, 'use the two letters of ISO 3166, like "KZ"'),
+        reader.optional(table, path, "storage", str.strip, "say in words where the data is kept"),
+        reader.flag(table, path, "cross_border"),
+        _days(reader, table, path, "proof_days", 760),
     )
 
 
@@ -206,7 +250,8 @@ def _versions(reader: _Reader, tables: object) -> list[Version]:
 
 
 def _version(reader: _Reader, table: Mapping[str, Any], path: Path) -> Version:
-    reader.only(table, path, ("id", "modified", "effective", "summary", "purposes", "services"))
+    known = ("id", "modified", "effective", "summary", "summaries", "purposes", "services", "declared")
+    reader.only(table, path, known)
     id_remedy = "use 1 to 32 letters, digits, dots, dashes or underscores"
     dated = "write a date like 2026-01-31, without quotes"
     modified = reader.take(table, path, "modified", date, dated)
@@ -223,6 +268,7 @@ def _version(reader: _Reader, table: Mapping[str, Any], path: Path) -> Version:
             (*path, "purposes"), "is empty", "add [versions.purposes.statistics] or another purpose"
         )
     services = reader.table(table, path, "services", "make it tables [versions.services.NAME]")
+    declared = reader.table(table, path, "declared", "make it tables [versions.declared.NAME]")
     reader.only(purposes, (*path, "purposes"), PURPOSES)
     known_purposes = {name: value for name, value in purposes.items() if name in PURPOSES}
     version = Version(
@@ -232,7 +278,16 @@ def _version(reader: _Reader, table: Mapping[str, Any], path: Path) -> Version:
         reader.matching(table, path, "summary", str.strip, "say in a sentence what changed"),
         _named(reader, known_purposes, (*path, "purposes"), _purpose),
         _named(reader, services, (*path, "services"), _service),
+        _named(reader, declared, (*path, "declared"), _attribute),
+        reader.translations(table, path, "summaries"),
     )
+    for name, attribute in version.declared.items():
+        if attribute.purpose and attribute.purpose not in version.purposes:
+            reader.mistake(
+                (*path, "declared", name, "purpose"),
+                f'is "{attribute.purpose}", which this version does not name',
+                f"use one of {', '.join(version.purposes)}",
+            )
     mounts = [service.mount for service in version.services.values()]
     for name, service in version.services.items():
         if mounts.count(service.mount) > 1:
@@ -258,7 +313,8 @@ def _named(
 
 
 def _purpose(reader: _Reader, table: Mapping[str, Any], path: Path) -> Purpose:
-    reader.only(table, path, ("access", "basis", "default", "text", "retention_days", "recipients", "fields"))
+    known = ("access", "basis", "default", "text", "texts", "retention_days", "recipients", "fields")
+    reader.only(table, path, known)
     access = reader.choice(table, path, "access", ACCESS)
     basis = reader.choice(table, path, "basis", BASES)
     default = reader.choice(table, path, "default", ("granted", "refused"), "refused")
@@ -287,6 +343,7 @@ def _purpose(reader: _Reader, table: Mapping[str, Any], path: Path) -> Purpose:
         _retention(reader, table, path),
         reader.strings(table, path, "recipients", str.strip, "list who receives the data, or []"),
         fields,
+        reader.translations(table, path, "texts"),
     )
 
 
@@ -300,11 +357,43 @@ def _precisions(reader: _Reader, table: Mapping[str, Any], path: Path) -> dict[s
 
 
 def _retention(reader: _Reader, table: Mapping[str, Any], path: Path) -> int:
+    return _days(reader, table, path, "retention_days")
+
+
+def _days(
+    reader: _Reader, table: Mapping[str, Any], path: Path, key: str, default: int | None = None
+) -> int:
     remedy = f"use whole days from 1 to {MAX_RETENTION_DAYS}"
-    days = reader.take(table, path, "retention_days", int, remedy)
+    days = reader.take(table, path, key, int, remedy, default)
     if days is not None and not 1 <= days <= MAX_RETENTION_DAYS:
-        reader.mistake((*path, "retention_days"), f"is {_shown(days)}", remedy)
+        reader.mistake((*path, key), f"is {_shown(days)}", remedy)
     return days or 1
+
+
+def _attribute(reader: _Reader, table: Mapping[str, Any], path: Path) -> Attribute:
+    known = ("type", "purpose", "retention_days", "text", "texts", "mandatory", "options")
+    reader.only(table, path, known)
+    name = str(path[-1])
+    if not _ATTRIBUTE.fullmatch(name):
+        reader.mistake(path, "is no name", "use up to 32 lower-case letters, digits and _")
+    type_ = reader.choice(table, path, "type", ATTRIBUTE_TYPES)
+    options = reader.strings(table, path, "options", str.strip, 'list what can be chosen, like ["18-24"]')
+    if (type_ == "choice") != bool(options):
+        reader.mistake(
+            (*path, "options"),
+            "is missing" if type_ == "choice" else f"is given for {type_ or 'no type'}",
+            'list what can be chosen, like ["18-24"]' if type_ == "choice" else "only a choice has options",
+        )
+    return Attribute(
+        name,
+        type_,
+        reader.matching(table, path, "purpose", str.strip, "name the purpose it is declared for"),
+        _retention(reader, table, path),
+        reader.matching(table, path, "text", str.strip, "say in plain words what is asked, and why"),
+        reader.flag(table, path, "mandatory"),
+        options,
+        reader.translations(table, path, "texts"),
+    )
 
 
 def _service(reader: _Reader, table: Mapping[str, Any], path: Path) -> Service:

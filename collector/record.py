@@ -129,7 +129,9 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
     scroll: int | None = None
 
     act: Literal["grant", "refuse", "withdraw"] | None = None
-    via: Literal["form", "fetch"] | None = None
+    via: Literal["form", "fetch", "banner", "page", "signal"] | None = None
+    """How a choice came: by the banner, by the privacy page, by the banner that told of the browser's own
+    signal, or by another form or script of the site."""
     first: bool | None = None
     """Whether a browser that had made no choice, and held no id, made its first one."""
 

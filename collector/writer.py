@@ -32,6 +32,7 @@ LONG_LIMIT = 1024  # behind so many, none of the long ones: they weigh up to 12 
 BATCH = 512  # observations a write
 TICK_S = 0.1  # how long a view may wait for its write
 SYNC_S = 1.0
+REFRESH_S = 0.1  # how soon a worker knows of a withdrawal that another one took
 PERSIST_S = 1.0
 RETRY_S = 0.5  # after a sink that failed
 STOP_S = 2.0
@@ -218,6 +219,7 @@ class Writer:
                 self._assembler = assembler = self._assembler or self._make_assembler()
                 self._sink = sink = self._sink or self._make_sink(self.worker)
                 self._attempt(assembler.warm)
+                self._attempt(assembler.refresh, self._clock())
                 self._attempt(self._persist)
                 self._attempt(self._measure)
             self._warm.set()
@@ -231,12 +233,16 @@ class Writer:
                 self._thread = None
 
     def _work(self, assembler: Assembler, sink: Sink) -> None:
-        synced_s = persisted_s = time.monotonic()
+        synced_s = persisted_s = refreshed_s = time.monotonic()
         pause_s = TICK_S
         while not self._stopping:
             self._wake.wait(pause_s)
             self._wake.clear()
             with self._working:
+                now_s = time.monotonic()
+                if now_s - refreshed_s >= REFRESH_S:
+                    refreshed_s = now_s
+                    self._attempt(assembler.refresh, self._clock())
                 stored = self._attempt(self._drain, assembler, sink)
                 now_s = time.monotonic()
                 if now_s - synced_s >= SYNC_S:

@@ -36,6 +36,8 @@ DROPS = _by_name(
     ),
     Fate("body", False, "events with a body that was too long or did not come"),
     Fate("malformed", False, "events that beacon.js does not send like that"),
+    Fate("withdrawn", False, "carried a cookie from before its visitor withdrew"),
+    Fate("erased", False, "carried the cookie of a visitor who was erased"),
     Fate("no_download", False, "clicks on links that are no downloads"),
     Fate("queue_full", True, "came faster than the disk took them: look at its load and its speed"),
     Fate(
@@ -52,6 +54,7 @@ DROPS = _by_name(
 
 FRAMES = _by_name(
     Fate(DUPLICATE, False, "reported twice by a browser and counted once"),
+    Fate("erased", False, "of visitors who were erased"),
     Fate(LATE, True, "came after their day was sealed: is a worker's clock wrong, or did it hang for hours?"),
     Fate("torn", True, "cut off by a kill, a full disk or a loss of power"),
     Fate("checksum", True, "changed after they were written: check the disk, and who else may write there"),

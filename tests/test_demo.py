@@ -263,10 +263,10 @@ def test_the_site_answers_as_a_site_does(serving: Serving) -> None:
         assert answer.headers["location"] == "/shop/basket?product=2"
 
 
-def test_the_bar_works_without_a_script(serving: Serving) -> None:
+def test_the_banner_works_without_a_script(serving: Serving) -> None:
     """The form asks until a choice is made, accepting makes records, and the privacy page takes it back."""
     with client(serving) as browser:
-        assert "consent-bar" in browser.get("/about", headers={"referer": "https://example.org/a"}).text
+        assert "impersonal-banner" in browser.get("/about", headers={"referer": "https://example.org/a"}).text
         before = serving.written()
         answer = browser.post(
             "/_impersonal/consent", data={"act": "grant", "u": "/about", "r": "https://example.org/"}
@@ -275,7 +275,7 @@ def test_the_bar_works_without_a_script(serving: Serving) -> None:
         # The cookies are Secure and no ordinary jar sends them over plain HTTP.
         jar = "; ".join(line.partition(";")[0] for line in answer.headers.get_list("set-cookie"))
         held = {"cookie": jar}
-        assert "consent-bar" not in browser.get("/about", headers=held).text
+        assert "impersonal-banner" not in browser.get("/about", headers=held).text
         assert "You allow: statistics, improvement" in browser.get("/privacy", headers=held).text
         serving.wait_for(before + 3)  # the choice, the page it was made on, the page it led back to
         withdraw = {"act": "withdraw", "purposes": "statistics", "back": "/privacy"}
@@ -291,8 +291,8 @@ def test_words_from_the_address_are_escaped(serving: Serving) -> None:
         assert "<b>x" not in text
 
 
-def test_the_bar_works_in_a_browser(serving: Serving) -> None:
-    """One click on Accept: the bar goes, the page's view is written, and the console stays silent."""
+def test_the_banner_works_in_a_browser(serving: Serving) -> None:
+    """One click on Accept: the banner goes, the page's view is written, and the console stays silent."""
     said: list[str] = []
     before = serving.written()
     with sync_playwright() as playwright:
@@ -305,7 +305,7 @@ def test_the_bar_works_in_a_browser(serving: Serving) -> None:
         with page.expect_response("**/_impersonal/consent") as choice:
             page.click("text=Accept")
         assert choice.value.status == 200
-        page.wait_for_selector("#consent-bar", state="detached")
+        page.wait_for_selector("text=Your choice is stored.")
         page.click("main >> text=Cumulus")
         page.wait_for_url("**/clouds/cumulus")
         page.goto(f"{serving.url}/privacy")

@@ -3,13 +3,16 @@
 import hashlib
 import re
 import string
+from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 
 
 def _served(source: str) -> bytes:
-    """`beacon.js` without comment lines and white space, each `$name` a letter that the source leaves free.
+    """A script without comment lines and white space, each `$name` a letter that the source leaves free.
 
-    Safe only for a source that keeps the rules written in its head; the browser tests run what this returns.
+    Safe only for a source that keeps the rules written in the head of beacon.js; the browser tests run what
+    this returns.
     """
     source = re.sub(r"^\s*//.*$", "", source, flags=re.MULTILINE)
     source = re.sub(r"(?<![\w$])\s+|\s+(?![\w$])", "", source)
@@ -18,5 +21,33 @@ def _served(source: str) -> bytes:
     return re.sub(r"\$\w+", lambda name: letters[name[0]], source).encode("ascii")
 
 
-BEACON: bytes = _served(files(__package__).joinpath("beacon.js").read_text("utf-8"))
-BEACON_ETAG = f'"{hashlib.sha256(BEACON).hexdigest()[:16]}"'
+def _packed(source: str) -> bytes:
+    """A style sheet without comments, and white space only where it tells words apart."""
+    source = re.sub(r"/\*.*?\*/|\s+", " ", source, flags=re.DOTALL)
+    return re.sub(r"\s*([{};,])\s*|(?<=:) ", r"\1", source).strip().encode("ascii")
+
+
+@dataclass(frozen=True)
+class File:
+    """A file as it is served."""
+
+    content: bytes
+    media_type: str
+
+    @cached_property
+    def etag(self) -> str:
+        """Of its content."""
+        return f'"{hashlib.sha256(self.content).hexdigest()[:16]}"'
+
+
+def _text(name: str) -> str:
+    return files(__package__).joinpath(name).read_text("utf-8")
+
+
+FILES = {
+    "beacon.js": File(_served(_text("beacon.js")), "text/javascript"),
+    "banner.js": File(_served(_text("banner.js")), "text/javascript"),
+    "banner.css": File(_packed(_text("banner.css")), "text/css"),
+}
+BEACON = FILES["beacon.js"].content
+BEACON_ETAG = FILES["beacon.js"].etag

@@ -2,10 +2,8 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import cache
-from html import escape
 from pathlib import Path
 from string import Template
-from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -14,7 +12,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from collector import Collector, Policy, granted, load, must_ask
+from collector import Collector, Policy, banner, granted, load
 from collector.policy import Purpose
 from pipeline.demo.content import ARTICLES, CLOUDS, MONTHS, PRODUCTS
 
@@ -192,17 +190,7 @@ def _html(request: Request, title: str, body: str, status: int = 200) -> Respons
 
 
 def _layout(request: Request, title: str, body: str) -> str:
-    bar = _bar(request) if must_ask(request.scope) else ""
-    return _render("layout", title=title, body=body, bar=bar)
-
-
-def _bar(request: Request) -> str:
-    """The bar, as a form that works without a script; it carries the page and where the visitor came from."""
-    page = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    source = urlsplit(request.headers.get("referer", ""))
-    own = source.netloc == request.headers.get("host")
-    referrer = f"{source.scheme}://{source.netloc}/" if source.netloc and not own else ""
-    return _render("consent_bar", page=escape(page), referrer=escape(referrer))
+    return _render("layout", title=title, body=body, banner=banner(request.scope))
 
 
 def _render(template: str, **values: str) -> str:

@@ -1,0 +1,85 @@
+// The banner without a reload. The form works without this file; the rules of writing are those of beacon.js.
+//
+// Where the page carries no banner because it comes from a cache, this fetches it: the script's own address
+// gives the endpoint, and ?language=kk in it the language.
+try {
+  const $own = document.currentScript.src;
+
+  const $show = $banner => {
+    // A page that carries the tag twice still asks once.
+    if ($banner.onsubmit) return;
+    const $status = $banner.querySelector("[role=status]");
+    let $busy, $before;
+
+    // Whoever came in by the keyboard goes back to where they were.
+    $banner.addEventListener("focusin", $event => {
+      const $from = $event.relatedTarget;
+      if ($from && !$banner.contains($from)) $before = $from;
+    });
+
+    const $leave = () => $banner.remove();
+
+    const $close = () => {
+      [...$banner.children].forEach($part => $part == $status || $part.remove());
+      $status.textContent = $banner.dataset.done;
+      ($before && $before.isConnected ? $before : $status).focus({ preventScroll: true });
+      // Not from under a keyboard: its next key would start from the top of the page.
+      setTimeout(() => {
+        $status.matches(":focus-visible") ? $status.onblur = $leave : $leave();
+      }, 5000);
+    };
+
+    const $fail = () => {
+      $busy = false;
+      $status.textContent = $banner.dataset.failed;
+      $status.scrollIntoView({ block: "nearest" });
+    };
+
+    $banner.onsubmit = $event => {
+      $event.preventDefault();
+      if ($busy) return;
+      $busy = true;
+      $status.textContent = "";
+      const $fields = new FormData($event.target);
+      const body = JSON.stringify({
+        act: $event.submitter.value,
+        by: $fields.get("by"),
+        purposes: $fields.getAll("purposes"),
+        w: window.impersonal && impersonal.w,
+        u: (location.pathname + location.search).slice(0, 2000),
+        r: document.referrer.split("/", 3).join("/")
+      });
+      fetch($event.target.action, { method: "POST", body, keepalive: true })
+        .then($answer => $answer.ok ? $close() : $fail(), $fail);
+    };
+
+    // Gone back to: the choice may have been made on a later page.
+    addEventListener("pageshow", $event => {
+      const [$load] = performance.getEntriesByType("navigation");
+      if ($event.persisted || $load && $load.type == "back_forward")
+        fetch(new URL("consent", $own))
+          .then($answer => $answer.json())
+          .then($state => $state.ask || $busy || $leave())
+          .catch(() => {});
+    });
+  };
+
+  const $there = document.getElementById("impersonal-banner");
+  if ($there) $show($there);
+  else fetch(new URL("banner" + new URL($own).search, $own))
+    .then($answer => $answer.status == 200 && $answer.text())
+    .then($html => {
+      if (!$html) return;
+      const $box = document.createElement("template");
+      $box.innerHTML = $html;
+      const $style = $box.content.querySelector("link");
+      const $banner = $box.content.querySelector("section");
+      // Its style first: unstyled it would push the page about.
+      $style.onload = () => {
+        document.body.append($banner);
+        $show($banner);
+      };
+      document.head.append($style);
+    })
+    .catch(() => {});
+} catch {}

@@ -1,0 +1,209 @@
+"""Consent: what holds for a browser, and its choices, each durable before it is answered."""
+
+from datetime import date
+from typing import Literal
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from collector import consent, identity
+from collector.beacons import is_view_id
+from collector.capture import Headers, picked
+from collector.consent import Choice, Decision
+from collector.identity import Pseudonyms, VisitorId
+from collector.observer import Observer
+from collector.policy import Version
+from collector.rate_limit import RateLimit
+from collector.record import DAY_MS, LEVELS, date_of
+from collector.rights import Rights
+from collector.web import (
+    NO_STORE,
+    Threads,
+    is_json,
+    is_same_origin,
+    lead_back,
+    read_body,
+    read_form,
+    referring_page,
+    refusal,
+    set_cookie,
+)
+from collector.writer import Writer
+
+STANDING_DAYS = consent.GRANT_DAYS + 7  # an id is believed for that long: its cookie tells the week
+
+
+class ConsentForm(msgspec.Struct, frozen=True):
+    """What a form or a fetch posts to `consent`."""
+
+    act: Literal["grant", "refuse", "withdraw", "choose"]
+    purposes: list[str] = []
+    """grant: these hold from now on, or all; withdraw: these end, or all; choose: exactly these hold."""
+    w: str = ""
+    u: str = ""
+    r: str = ""
+    back: str = ""
+    """Where a form leads afterwards: a path of this site."""
+    by: Literal["", "banner", "page", "signal"] = ""
+    """What was used: the banner, the privacy page, or the banner that told of the browser's own signal."""
+
+
+class Choices:
+    """Answers for consent."""
+
+    def __init__(
+        self, observer: Observer, writer: Writer, rights: Rights, pseudonyms: Pseudonyms, threads: Threads
+    ) -> None:
+        self._observer = observer
+        self._writer = writer
+        self._rights = rights
+        self._pseudonyms = pseudonyms
+        self._threads = threads
+        self._limit = RateLimit()  # each is a sync of the disk
+
+    async def show(self, request: Request) -> Response:
+        """What holds for this browser, and whether it is still to be asked."""
+        decision = self._observer.decide(picked(request.scope["headers"]), self._observer.clock())
+        return JSONResponse(_state(decision), headers=NO_STORE)
+
+    async def take(self, request: Request) -> Response:
+        """Grant, refuse, withdraw or choose."""
+        if not is_same_origin(request.scope, self._observer.own_hosts):
+            return refusal(403, "this request came from another site: choose on the site's own page")
+        head = picked(request.scope["headers"])
+        address = self._observer.address(request.scope, head)
+        if address and not self._limit.allows(address):  # the unknown are many: no choice is lost for them
+            return refusal(429, "too many choices from this address: please wait a moment and try again")
+        body = await read_body(request.receive)
+        form = read_form(request, body, ConsentForm, ("purposes",)) if body is not None else None
+        if form is None:
+            return refusal(400, "send act=grant, refuse, withdraw or choose, and the purposes it is about")
+        before = self._observer.decide(head, self._observer.clock())
+        if before.version is None:
+            return refusal(409, "no version of the policy is in force yet: nothing is collected")
+        unknown = set(form.purposes) - consent.refusable(before.version)
+        if unknown:
+            return refusal(
+                400, "a purpose is not one of " + ", ".join(sorted(consent.refusable(before.version)))
+            )
+        return await self._choose(request, head, form, before, before.version)
+
+    async def _choose(
+        self, request: Request, head: Headers, form: ConsentForm, before: Decision, version: Version
+    ) -> Response:
+        now_ms = self._observer.clock()
+        today = date_of(now_ms)
+        via = "fetch" if is_json(request) else "form"
+        choice = _choice(form, via, before, version, today)
+        after = Decision(version, _granted(version, choice), consent.Reason.CHOICE, choice, version)
+        try:
+            held = await self._held(head, before, after, now_ms)
+        except OSError as error:
+            self._writer.failed(error)
+            return refusal(503, NOT_STORED)
+        wanted = LEVELS["cookie"][after.levels["cookie"]] == "long-lived"
+        visitor = (held or identity.new_id(today)) if wanted else held
+        page = form.u or referring_page(request)
+
+        record = self._observer.reported(request.scope, head, after, "consent", page)
+        record.id_cookie = visitor.cookie().encode() if visitor else None
+        record.act, record.via = _act(form, choice), form.by or via
+        record.first = True if before.choice is None and held is None else None
+        if not await self._writer.durable(record):
+            return refusal(503, NOT_STORED)
+        if page and after.fields and not before.fields:
+            self._report_granting_view(request, head, after, record.id_cookie, page, form)
+
+        response = _answer(after, via, form.back or page)
+        set_cookie(response, consent.COOKIE, choice.cookie(), choice.lifetime_days)
+        if wanted and visitor and held is None:
+            set_cookie(response, identity.COOKIE, visitor.cookie(), consent.GRANT_DAYS)
+        elif not wanted and identity.COOKIE in request.cookies:
+            set_cookie(response, identity.COOKIE, "", 0)
+        return response
+
+    async def _held(
+        self, head: Headers, before: Decision, after: Decision, now_ms: int
+    ) -> VisitorId | None:
+        """The id that the browser holds, none where it was erased; what it withdraws, it withdraws everywhere.
+
+        Raises  OSError where that could not be stored
+        """
+        held = self._observer.visitor_id(head, now_ms)
+        if held is None:
+            return None
+        subject = self._pseudonyms.of_id(held.bits)
+        is_narrower = not set(before.granted) <= set(after.granted)
+        is_known = await self._threads.run(self._stand, subject, after.granted, is_narrower, now_ms)
+        return held if is_known else None
+
+    def _stand(self, subject: str, granted: tuple[str, ...], is_narrower: bool, now_ms: int) -> bool:
+        """Hold every worker to a narrower choice, whatever cookie it meets; False for who was erased."""
+        standing = self._rights.standing(subject)
+        if standing == "erased":
+            return False
+        if is_narrower or standing is not None:
+            self._rights.narrow([subject], granted, now_ms, now_ms + STANDING_DAYS * DAY_MS)
+        return True
+
+    def _report_granting_view(
+        self,
+        request: Request,
+        head: Headers,
+        after: Decision,
+        id_cookie: bytes | None,
+        page: str,
+        form: ConsentForm,
+    ) -> None:
+        """The page on which consent was given was shown before it could be counted: count it now, once.
+
+        Where some purpose already held, the server has counted it.
+        """
+        view = self._observer.reported(request.scope, head, after, "view", page, form.r)
+        view.id_cookie = id_cookie
+        view.view = form.w if is_view_id(form.w) else ""
+        self._writer.put(view)
+
+
+NOT_STORED = "your choice could not be stored: please try again"
+
+
+def _granted(version: Version, choice: Choice) -> tuple[str, ...]:
+    required = set(version.purposes) - consent.refusable(version)
+    return tuple(sorted(choice.granted | required))
+
+
+def _choice(form: ConsentForm, via: str, before: Decision, version: Version, today: date) -> Choice:
+    refusable = consent.refusable(version)
+    named = frozenset(form.purposes) or refusable
+    granted: frozenset[str] = frozenset()
+    if form.act == "grant":
+        granted = named
+    elif form.act == "choose":
+        granted = frozenset(form.purposes)
+    elif form.act == "withdraw":
+        granted = (frozenset(before.granted) & refusable) - named
+    return Choice(version.id, today, granted, identity.began(before, today), via)
+
+
+def _act(form: ConsentForm, choice: Choice) -> str:
+    """What a record says was done; a form of checkboxes grants or refuses by what is ticked."""
+    if form.act != "choose":
+        return form.act
+    return "grant" if choice.granted else "refuse"
+
+
+def _state(decision: Decision) -> dict[str, object]:
+    return {
+        "ask": decision.ask,
+        "granted": decision.granted,
+        "reason": decision.reason,
+        "policy": decision.version.id if decision.version else None,
+    }
+
+
+def _answer(decision: Decision, via: str, back: str) -> Response:
+    if via == "fetch":
+        return JSONResponse(_state(decision), headers=NO_STORE)
+    return lead_back(back)

@@ -1,0 +1,386 @@
+"""What visitors said of themselves and of what is kept: rights.sqlite, shared by the workers and the pipeline.
+
+    declared    values a visitor declared, and whether they are public
+    history     what was done to them, without the values
+    standing    whose consent was narrowed, or who was erased: an older cookie holds no more than this
+    request     what the pipeline is still to do for a visitor
+    receipt     what became of an erasure
+
+A subject is a pseudonym, 32 hex digits. Where a subject must be known again after it was erased, a mark
+stands for it: a keyed hash, from which nobody gets back to it. Every act is one transaction, synced when the
+call returns; a removed row is overwritten (secure_delete). Calls wait for the disk: never on an event loop.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from collector.declared import Value
+from collector.errors import ConfigurationError
+from collector.files import private_directory, shared_key
+from collector.record import DAY_MS, KEYS, Record
+
+RIGHTS = "rights.sqlite"
+OUTBOX = "outbox"
+"""outbox/<mark>.json: the answer to an access request, for as long as OUTBOX_DAYS."""
+OUTBOX_DAYS = 1
+MARK_BYTES = 16
+PATIENCE_S = 5.0
+SCHEMA = 1
+
+_ERASED = None
+_COUNTER = slice(24, 28)  # of a SQLite file: changed by every transaction (file format, 1.3.7)
+
+Act = Literal["access", "erase"]
+By = Literal["site", "visitor"]
+
+
+@dataclass(frozen=True)
+class Declared:
+    """One declared value."""
+
+    name: str
+    value: Value
+    public: bool
+    """Whether the visitor opened it to others; nobody else can."""
+    policy: str
+    """The version in force when it was declared."""
+    declared_ms: int
+    altered_ms: int | None
+
+
+@dataclass(frozen=True)
+class Change:
+    """What was done to a declared value, and when; never the value."""
+
+    name: str
+    act: str
+    """declare, alter, publish, hide or erase."""
+    by: By
+    at_ms: int
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a visitor waits for."""
+
+    subject: str
+    act: Act
+    asked_ms: int
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What became of an erasure."""
+
+    asked_ms: int
+    done_ms: int | None
+    counts: Mapping[str, int]
+    """Place → what was removed there."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """outbox/<mark>.json: what the pipeline found about a subject in logs and private events."""
+
+    made_ms: int
+    records: list[Record]
+    """Oldest first, choices among them."""
+
+
+class Rights:
+    """One site's rights.sqlite, opened for each act: no connection outlives a fork or a thread."""
+
+    def __init__(self, data: Path) -> None:
+        self.path = data / RIGHTS
+        self._key_path = data / KEYS / "rights.key"
+        self._key = b""
+
+    def mark(self, subject: str) -> bytes:
+        """The one-way hash that stands for a subject, MARK_BYTES long."""
+        if not self._key:
+            self._key = shared_key(self._key_path)
+        return blake2b(bytes.fromhex(subject), key=self._key, digest_size=MARK_BYTES).digest()
+
+    # ---- declared information -------------------------------------------------------------------------
+
+    def declared(self, subject: str) -> list[Declared]:
+        """The values of one subject, by name."""
+        query = (
+            "SELECT name, value, public, policy, declared_ms, altered_ms FROM declared "
+            "WHERE subject = ? ORDER BY name"
+        )
+        with self._reading() as database:
+            rows = database.execute(query, (subject,)).fetchall() if database else []
+        return [Declared(name, msgspec.json.decode(value), bool(public), *rest) for name, value, public, *rest in rows]
+
+    def declare(self, subject: str, values: Mapping[str, Value], policy: str, by: By, now_ms: int) -> None:
+        """Store values; one that was there is altered and stays as public as it was."""
+        with self._writing() as database:
+            for name, value in values.items():
+                text = msgspec.json.encode(value).decode()
+                known = database.execute(
+                    "SELECT value FROM declared WHERE subject = ? AND name = ?", (subject, name)
+                ).fetchone()
+                if known == (text,):
+                    continue
+                database.execute(
+                    "INSERT INTO declared (subject, name, value, policy, declared_ms) VALUES (?, ?, ?, ?, ?) "
+                    "ON CONFLICT DO UPDATE SET value = excluded.value, policy = excluded.policy, altered_ms = ?",
+                    (subject, name, text, policy, now_ms, now_ms),
+                )
+                _note(database, subject, name, "alter" if known else "declare", by, now_ms)
+
+    def publish(self, subject: str, names: Iterable[str], now_ms: int) -> None:
+        """Make exactly these values of the visitor's own public, and all others not. The visitor's act alone."""
+        wanted = set(names)
+        with self._writing() as database:
+            known = database.execute("SELECT name, public FROM declared WHERE subject = ?", (subject,))
+            for name, public in known.fetchall():
+                if (name in wanted) != bool(public):
+                    database.execute(
+                        "UPDATE declared SET public = ? WHERE subject = ? AND name = ?",
+                        (name in wanted, subject, name),
+                    )
+                    _note(database, subject, name, "publish" if name in wanted else "hide", "visitor", now_ms)
+
+    def forget_declared(self, subject: str, names: Iterable[str], now_ms: int) -> int:
+        """Erase single values; give back how many there were."""
+        with self._writing() as database:
+            erased = 0
+            for name in names:
+                found = database.execute(
+                    "DELETE FROM declared WHERE subject = ? AND name = ?", (subject, name)
+                ).rowcount
+                if found:
+                    _note(database, subject, name, "erase", "visitor", now_ms)
+                erased += found
+        return erased
+
+    def history(self, subject: str) -> list[Change]:
+        """What was done to the declared values of one subject, oldest first."""
+        with self._reading() as database:
+            query = "SELECT name, act, by, at_ms FROM history WHERE subject = ? ORDER BY at_ms, rowid"
+            rows = database.execute(query, (subject,)).fetchall() if database else []
+        return [Change(*row) for row in rows]
+
+    # ---- consent --------------------------------------------------------------------------------------
+
+    def narrow(self, subjects: Iterable[str], granted: Iterable[str], now_ms: int, until_ms: int) -> None:
+        """From now until then, no cookie of these subjects holds more than these purposes.
+
+        Called again with every later choice: what a subject then grants stands in the place of this.
+        """
+        with self._writing() as database:
+            for subject in subjects:
+                _stand(database, self.mark(subject), "+".join(sorted(granted)), now_ms, until_ms)
+
+    def standing(self, subject: str) -> frozenset[str] | Literal["erased"] | None:
+        """What a subject holds at most: purposes, "erased", or None where nothing was narrowed."""
+        with self._reading() as database:
+            query = "SELECT granted FROM standing WHERE mark = ?"
+            row = database.execute(query, (self.mark(subject),)).fetchone() if database else None
+        return None if row is None else _granted(row[0])
+
+    # ---- requests -------------------------------------------------------------------------------------
+
+    def ask(self, subject: str, now_ms: int) -> None:
+        """Ask for everything that is held about a subject; asking again changes nothing."""
+        with self._writing() as database:
+            _ask(database, subject, "access", now_ms)
+
+    def erase(self, subject: str, receipt: bytes, now_ms: int, until_ms: int) -> int:
+        """Erase a subject: the tombstone first, then what lies here; give back how many declared values.
+
+        From the return on nothing is collected under the subject and re-reading old logs revives nothing;
+        the pipeline removes what lies in logs and private events and fills in the receipt.
+        """
+        mark = self.mark(subject)
+        with self._writing() as database:
+            _stand(database, mark, _ERASED, now_ms, until_ms)
+            erased = database.execute("DELETE FROM declared WHERE subject = ?", (subject,)).rowcount
+            database.execute("DELETE FROM history WHERE subject = ?", (subject,))
+            database.execute("DELETE FROM request WHERE subject = ? AND act = 'access'", (subject,))
+            database.execute(
+                "INSERT OR IGNORE INTO receipt (receipt, mark, asked_ms, counts) VALUES (?, ?, ?, ?)",
+                (receipt, mark, now_ms, msgspec.json.encode({"declared": erased}).decode()),
+            )
+            _ask(database, subject, "erase", now_ms)
+        return erased
+
+    def requests(self) -> list[Request]:
+        """What visitors wait for, oldest first."""
+        with self._reading() as database:
+            query = "SELECT subject, act, asked_ms FROM request ORDER BY asked_ms, rowid"
+            rows = database.execute(query).fetchall() if database else []
+        return [Request(*row) for row in rows]
+
+    def asked(self, subject: str) -> int | None:
+        """Since when an answer about a subject is waited for; None where it is not."""
+        with self._reading() as database:
+            query = "SELECT asked_ms FROM request WHERE subject = ? AND act = 'access'"
+            row = database.execute(query, (subject,)).fetchone() if database else None
+        return None if row is None else int(row[0])
+
+    def answered(self, request: Request, now_ms: int, counts: Mapping[str, int] | None = None) -> None:
+        """Take a request off; of an erasure, add what was removed to its receipts. Idempotent."""
+        with self._writing() as database:
+            database.execute(
+                "DELETE FROM request WHERE subject = ? AND act = ?", (request.subject, request.act)
+            )
+            if request.act != "erase":
+                return
+            query = "SELECT receipt, counts FROM receipt WHERE mark = ? AND done_ms IS NULL"
+            for receipt, known in database.execute(query, (self.mark(request.subject),)).fetchall():
+                total = msgspec.json.encode(msgspec.json.decode(known) | dict(counts or {})).decode()
+                database.execute(
+                    "UPDATE receipt SET counts = ?, done_ms = ? WHERE receipt = ?", (total, now_ms, receipt)
+                )
+
+    def receipt(self, receipt: bytes) -> Receipt | None:
+        """What became of an erasure, given the hash of its number."""
+        with self._reading() as database:
+            query = "SELECT asked_ms, done_ms, counts FROM receipt WHERE receipt = ?"
+            row = database.execute(query, (receipt,)).fetchone() if database else None
+        return None if row is None else Receipt(row[0], row[1], msgspec.json.decode(row[2]))
+
+    # ---- the file -------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection | None]:
+        """The database, or None where no one has said anything yet."""
+        if not self.path.exists():
+            yield None
+            return
+        with closing(self.connect()) as database:
+            yield database
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction. Raises OSError where it could not be stored."""
+        with closing(self.connect()) as database:
+            try:
+                database.execute("BEGIN IMMEDIATE")
+                yield database
+                database.execute("COMMIT")
+            except sqlite3.OperationalError as error:
+                raise OSError(f"{self.path} cannot be written ({error}): free the disk, or wait") from None
+
+    def connect(self) -> sqlite3.Connection:
+        """A connection of one's own, in autocommit mode.
+
+        Raises  ConfigurationError where the file is no database of this format; OSError
+        """
+        private_directory(self.path.parent)
+        # Made here, because SQLite would make it readable to the group; its journal takes the same mode.
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        database = sqlite3.connect(self.path, timeout=PATIENCE_S, isolation_level=None)
+        try:
+            # A rollback journal, not a WAL: an erased page must not live on in a file beside.
+            database.execute("PRAGMA journal_mode = DELETE")
+            database.execute("PRAGMA synchronous = EXTRA")
+            database.execute("PRAGMA secure_delete = ON")
+            found = database.execute("PRAGMA user_version").fetchone()[0]
+            if found == 0:
+                database.executescript(files(__package__).joinpath("rights.sql").read_text("utf-8"))
+            elif found != SCHEMA:
+                raise sqlite3.DatabaseError(f"its format is {found}, not {SCHEMA}")
+        except sqlite3.OperationalError as error:  # busy, full, read-only: the next act may succeed
+            database.close()
+            raise OSError(f"{self.path} cannot be opened ({error})") from None
+        except sqlite3.DatabaseError as error:
+            database.close()
+            raise ConfigurationError(
+                f"{self.path} cannot be used ({error}): put the last good copy back"
+            ) from None
+        return database
+
+
+class Standings:
+    """What `narrow` and `erase` said, in the memory of a worker: read anew when the file changes."""
+
+    def __init__(self, data: Path) -> None:
+        self._rights = Rights(data)
+        self._known: dict[int, frozenset[str] | Literal["erased"]] = {}
+        self._counter = b""
+        self._last = 0
+        self._day = -1
+
+    def __bool__(self) -> bool:
+        return bool(self._known)
+
+    def refresh(self, now_ms: int) -> None:
+        """Learn what any worker was told since the last call: a few microseconds where nothing changed."""
+        try:
+            descriptor = os.open(self._rights.path, os.O_RDONLY)
+        except FileNotFoundError:
+            return
+        try:
+            head = os.pread(descriptor, _COUNTER.stop, 0)
+        finally:
+            os.close(descriptor)
+        day = now_ms // DAY_MS
+        if head[_COUNTER] == self._counter and day == self._day:
+            return
+        self._read(anew=day != self._day)
+        self._counter, self._day = head[_COUNTER], day
+
+    def of(self, subject: str) -> frozenset[str] | Literal["erased"] | None:
+        """What a subject holds at most: purposes, "erased", or None where nothing was narrowed."""
+        return self._known.get(_short(self._rights.mark(subject)))
+
+    def _read(self, anew: bool) -> None:
+        """Add what is new; once a day all of it, so that what has ended is forgotten."""
+        with closing(self._rights.connect()) as database:
+            newest = database.execute("SELECT coalesce(max(number), 0) FROM standing").fetchone()[0]
+            anew = anew or newest < self._last
+            query = "SELECT mark, granted FROM standing WHERE number > ?"
+            rows = database.execute(query, (0 if anew else self._last,)).fetchall()
+        found = {_short(mark): _granted(granted) for mark, granted in rows}
+        self._known = found if anew else self._known | found
+        self._last = newest
+
+
+def receipt_of(number: str) -> bytes:
+    """The hash under which the receipt of an erasure is kept; its number is the visitor's alone."""
+    return blake2b(number.encode(), digest_size=MARK_BYTES, person=b"receipt").digest()
+
+
+def _short(mark: bytes) -> int:
+    """Half a mark is enough to tell subjects apart, and takes half the memory of one."""
+    return int.from_bytes(mark[:8])
+
+
+def _granted(text: str | None) -> frozenset[str] | Literal["erased"]:
+    return "erased" if text is _ERASED else frozenset(filter(None, text.split("+")))
+
+
+def _stand(
+    database: sqlite3.Connection, mark: bytes, granted: str | None, now_ms: int, until_ms: int
+) -> None:
+    """Replace, so that the row gets a new number; who was erased stays erased."""
+    database.execute(
+        "INSERT OR REPLACE INTO standing (mark, granted, at_ms, until_ms) SELECT ?1, ?2, ?3, ?4 "
+        "WHERE NOT EXISTS (SELECT 1 FROM standing WHERE mark = ?1 AND granted IS NULL)",
+        (mark, granted, now_ms, until_ms),
+    )
+
+
+def _ask(database: sqlite3.Connection, subject: str, act: Act, now_ms: int) -> None:
+    database.execute(
+        "INSERT OR IGNORE INTO request (subject, act, asked_ms) VALUES (?, ?, ?)", (subject, act, now_ms)
+    )
+
+
+def _note(
+    database: sqlite3.Connection, subject: str, name: str, act: str, by: By, now_ms: int
+) -> None:
+    row: Sequence[Any] = (subject, name, act, by, now_ms)
+    database.execute("INSERT INTO history (subject, name, act, by, at_ms) VALUES (?, ?, ?, ?, ?)", row)

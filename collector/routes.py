@@ -1,0 +1,62 @@
+"""The collector's own routes, under one first-party path.
+
+GET  beacon.js   the browser script; banner.js and banner.css what the banner loads
+GET  banner      the banner as HTML, for pages from a cache; 204 where nothing is to be asked
+POST event       what the script reports; always 204, whatever was decided
+GET  consent     what holds for this browser, and whether it is still to be asked
+POST consent     grant, refuse or withdraw, by form or fetch; durable before the answer
+"""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from collector import browser
+from collector.banner import Fragments
+from collector.beacons import Beacons, no_content
+from collector.choices import Choices
+from collector.identity import Pseudonyms
+from collector.observer import Observer, Scope
+from collector.rights import Rights
+from collector.web import App, Receive, Threads
+from collector.writer import Writer
+
+EVENT = ("POST", "/event")
+
+
+class Routes:
+    """Answers the requests under the collector's path."""
+
+    def __init__(self, observer: Observer, writer: Writer, rights: Rights, pseudonyms: Pseudonyms) -> None:
+        self._beacons = Beacons(observer, writer)
+        self._threads = Threads()
+        self._choices = Choices(observer, writer, rights, pseudonyms, self._threads)
+        self._routes: dict[tuple[str, str], Callable[[Request], Awaitable[Response]]] = {
+            **{("GET", f"/{name}"): partial(_serve, file) for name, file in browser.FILES.items()},
+            ("GET", "/banner"): Fragments(observer).show,
+            ("GET", "/consent"): self._choices.show,
+            ("POST", "/consent"): self._choices.take,
+        }
+
+    async def answer(self, scope: Scope, receive: Receive, route: str) -> App:
+        """The response to one request; `route` is its path below the collector's own."""
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        if (method, route) == EVENT:  # as many as page views: no time for a Request
+            await self._beacons.take(scope, receive)
+            return no_content
+        handler = self._routes.get((method, route))
+        if handler is None:
+            known = [name for name, path in (*self._routes, EVENT) if path == route]
+            return Response(
+                status_code=405 if known else 404, headers={"allow": ", ".join(known)} if known else {}
+            )
+        return await handler(Request(scope, receive))
+
+
+async def _serve(file: browser.File, request: Request) -> Response:
+    headers = {"cache-control": "public, max-age=86400", "etag": file.etag}
+    if request.headers.get("if-none-match") == file.etag:
+        return Response(status_code=304, headers=headers)
+    return Response(file.content, media_type=file.media_type, headers=headers)

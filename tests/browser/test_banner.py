@@ -1,0 +1,440 @@
+"""The banner in a real browser, on a real site around which the real collector stands."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import uvicorn
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from collector import Collector, MemorySink, banner
+from collector.record import Record, decode, frames
+from tests.asgi import FIREFOX
+from tests.browser.site import Site
+from tests.browser.visitor import Visitor
+from tests.policies import EVERYTHING, NECESSARY, policy, purpose, version
+
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+STYLE = """
+body { margin: 0 auto; max-width: 40em; padding: 1em; font: 16px/1.5 sans-serif; }
+:root[data-theme=own] { --impersonal-accent: rgb(120, 20, 60); }
+button { display: none; font-size: 40px; }
+label, p { text-transform: uppercase; }
+"""
+TEXTS = {
+    "statistics": {
+        "en": "We count visits to learn which pages are read. What we publish says nothing about you.",
+        "ru": "Мы считаем визиты, чтобы знать, какие страницы читают. В опубликованном нет ничего о вас.",
+        "kk": "Қай беттер оқылатынын білу үшін сапарларды санаймыз. Жарияланғаны сіз туралы емес.",
+    },
+    "advertising": {
+        "en": "We form groups of readers with like interests for our advertising.",
+        "ru": "Мы объединяем читателей с похожими интересами в группы для нашей рекламы.",
+        "kk": "Жарнамамыз үшін қызығушылығы ұқсас оқырмандарды топтастырамыз.",
+    },
+}
+RULES = policy(
+    version(
+        replace(NECESSARY, text="We take and fulfil your order."),
+        *(
+            replace(purpose(name, EVERYTHING, recipients=recipients), text=said["en"], texts=said)
+            for (name, said), recipients in zip(TEXTS.items(), ((), ("Adverts Ltd",)), strict=True)
+        ),
+    )
+)
+
+DESKTOP = {"width": 1280, "height": 800}
+PHONE = {"width": 390, "height": 844}
+ZOOMED = {"width": 320, "height": 256}
+"""A window of 1280 by 1024 at 400 %."""
+
+SHIFTS = """
+window.shifted = 0;
+new PerformanceObserver((list) => list.getEntries().forEach((entry) => {
+  if (!entry.hadRecentInput) window.shifted += entry.value;
+})).observe({ type: "layout-shift", buffered: true });
+"""
+SHOWN = "#impersonal-banner"
+
+
+def page(request: Request) -> Response:
+    """Every address is a page; /plain/ leaves the banner to injection; /cached/, without end, to a script."""
+    kind = request.url.path.split("/")[1]
+    text = "".join(f'<p>Line {number}. <a href="#{number}">more</a></p>' for number in range(20))
+    end = "</body></html>"
+    if kind == "cached":
+        end = '<script defer src="/_impersonal/banner.js?language=ru"></script>'
+    elif kind != "plain":
+        end = banner(request.scope) + end
+    direction = "rtl" if kind == "rtl" else "ltr"
+    theme = ' data-theme="own"' if kind == "themed" else ""
+    return HTMLResponse(
+        f'<!doctype html><html lang="en" dir="{direction}"{theme}><head><title>{kind}</title>'
+        '<meta name="viewport" content="width=device-width">'
+        '<link rel="stylesheet" href="/style.css"><script defer src="/_impersonal/beacon.js"></script></head>'
+        f"<body><main><h1>A page</h1>{text}</main>{end}",
+        headers={"content-security-policy": CSP},
+    )
+
+
+@dataclass
+class Mounted:
+    """The site, and what its collector has recorded."""
+
+    origin: str
+    collector: Collector
+    sink: MemorySink
+
+    def records(self, kind: str, path: str | None = None) -> list[Record]:
+        """Records of one kind so far, of one page perhaps."""
+        found = [
+            decode(frame.payload)
+            for day in list(self.sink.frames.values())
+            for written in list(day)
+            for frame in frames(written)
+            if frame.payload
+        ]
+        return [record for record in found if record.kind == kind and path in (None, record.path)]
+
+    def wait_for_view(self, path: str) -> Record:
+        """The one view of a page, once it is written."""
+        ends_s = time.monotonic() + 10
+        while not (found := self.records("view", path)) and time.monotonic() < ends_s:
+            time.sleep(0.02)
+        (view,) = found
+        return view
+
+
+@pytest.fixture(scope="module")
+def mounted() -> Iterator[Mounted]:
+    """One site for the tests of this module; each visits pages of its own."""
+    sink = MemorySink()
+    app = Starlette(
+        routes=[
+            Route("/style.css", lambda _: Response(STYLE, media_type="text/css")),
+            Route("/favicon.ico", lambda _: Response(status_code=204)),
+            Route("/{path:path}", page),
+        ]
+    )
+    mounted = Collector(app, policy=RULES, sink=sink, inject=True)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(mounted, log_level="critical", ws="none", lifespan="on"))
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        yield Mounted(f"http://banner.localhost:{listener.getsockname()[1]}", mounted, sink)
+        server.should_exit = server.force_exit = True
+        thread.join()
+
+
+Arrive = Callable[..., Visitor]
+
+
+@pytest.fixture
+def arrive(chromium: Browser, mounted: Mounted) -> Iterator[Arrive]:
+    """Makes visitors with fresh profiles; nothing may move, fail or speak while they are there."""
+    people: list[Visitor] = []
+
+    def come(language: str = "en", **options: Any) -> Visitor:
+        options = {"viewport": DESKTOP, "reduced_motion": "reduce", "user_agent": FIREFOX} | options
+        headers = {"accept-language": language} | options.pop("extra_http_headers", {})
+        context = chromium.new_context(extra_http_headers=headers, **options)
+        context.add_init_script(SHIFTS)
+        people.append(Visitor(context, Site(mounted.origin)))
+        return people[-1]
+
+    yield come
+    for person in people:
+        person.context.close()
+        assert person.noise == []
+
+
+def cookies(visitor: Visitor) -> set[str]:
+    return {str(cookie.get("name")) for cookie in visitor.context.cookies()}
+
+
+def press(page: Page, *words: str) -> None:
+    """Click on what says these words, one after another."""
+    for said in words:
+        page.locator(f"{SHOWN} :is(button, summary, label)").filter(has_text=said).first.click()
+
+
+def stored(page: Page) -> int:
+    """What lies in the storage of the page."""
+    return int(page.evaluate("localStorage.length + sessionStorage.length"))
+
+
+def look(page: Page, selector: str) -> dict[str, Any]:
+    """How an element is painted, and where."""
+    found: dict[str, Any] = page.locator(selector).evaluate(
+        """(element) => {
+          const style = getComputedStyle(element), box = element.getBoundingClientRect();
+          const read = ["color", "backgroundColor", "borderColor", "borderWidth", "fontSize", "fontWeight",
+            "fontFamily", "opacity", "padding", "textTransform", "cursor", "display"];
+          return { ...Object.fromEntries(read.map((name) => [name, style[name]])),
+            tag: element.tagName, width: Math.round(box.width), height: box.height, top: box.top };
+        }"""
+    )
+    return found
+
+
+# ---- the visitor's journey -----------------------------------------------------------------------------
+
+
+def test_whoever_ignores_it_leaves_nothing(arrive: Arrive, mounted: Mounted) -> None:
+    """Pages are read and links followed with the banner there: no cookie, no storage, no record, no shift."""
+    visitor = arrive()
+    for path in ("/ignored/1", "/ignored/2"):
+        visitor.open(path)
+        assert visitor.page.is_visible(SHOWN)
+        visitor.page.click("text=more >> nth=0")
+        visitor.page.keyboard.press("Escape")
+        assert visitor.page.is_visible(SHOWN)
+        assert (cookies(visitor), stored(visitor.page), visitor.page.evaluate("shifted")) == (set(), 0, 0)
+    assert mounted.records("view", "/ignored/1") == []
+
+
+@pytest.mark.parametrize(
+    ("language", "size", "choose", "granted"),
+    [
+        ("en", DESKTOP, ("Accept all",), ("advertising", "necessary", "statistics")),
+        ("en", PHONE, ("Reject all",), ("necessary",)),
+        ("ru", PHONE, ("Принять всё",), ("advertising", "necessary", "statistics")),
+        ("ru", DESKTOP, ("Настроить", "Статистика", "Сохранить выбор"), ("necessary", "statistics")),
+        ("kk", PHONE, ("Баптау", "Жарнама", "Таңдауды сақтау"), ("advertising", "necessary")),
+        ("kk", DESKTOP, ("Бәрінен бас тарту",), ("necessary",)),
+    ],
+)
+def test_a_choice_is_made_without_a_reload(
+    arrive: Arrive,
+    mounted: Mounted,
+    language: str,
+    size: dict[str, int],
+    choose: tuple[str, ...],
+    granted: tuple[str, ...],
+) -> None:
+    """One click accepts or rejects, one more opens the choices; the outcome is said, and no more asked."""
+    visitor = arrive(language, viewport=size)
+    path = f"/journey/{language}/{size['width']}/{len(choose)}"
+    page = visitor.page
+    visitor.open(path, "https://search.example/find?q=secret")
+    before = len(mounted.records("consent"))
+    assert page.locator(SHOWN).get_attribute("lang") == language
+    press(page, *choose)
+    page.wait_for_selector(f"{SHOWN} [role=status]:not(:empty)")
+    assert page.locator(f"{SHOWN} button").count() == 0
+    assert page.evaluate("performance.getEntriesByType('navigation').length") == 1
+
+    (choice,) = mounted.records("consent")[before:]
+    assert (choice.purposes, choice.via, choice.first) == (granted, "banner", True)
+    if "statistics" in granted or "advertising" in granted:
+        view = mounted.wait_for_view(path)
+        assert view.referrer == "search.example"
+        assert cookies(visitor) == {"__Host-consent", "__Host-id"}
+    else:
+        assert cookies(visitor) == {"__Host-consent"}
+    assert (stored(page), page.evaluate("shifted")) == (0, 0)
+    visitor.open(path + "/next")
+    assert page.locator(SHOWN).count() == 0
+    if granted == ("necessary",):
+        assert mounted.records("view", path) == []
+
+
+@pytest.mark.parametrize("choose", [("Reject all",), ("Choose", "Statistics", "Save my choice")])
+def test_it_works_without_javascript(arrive: Arrive, mounted: Mounted, choose: tuple[str, ...]) -> None:
+    """A plain form: the choices open, the choice is taken, and it leads back to the page it was made on."""
+    visitor = arrive(java_script_enabled=False, viewport=PHONE)
+    path = f"/scriptless/{len(choose)}?a=b"
+    visitor.open(path, "https://search.example/")
+    before = len(mounted.records("consent"))
+    press(visitor.page, *choose[:-1])
+    with visitor.page.expect_navigation():
+        press(visitor.page, choose[-1])
+    assert visitor.page.url == mounted.origin + path
+    assert visitor.page.locator(SHOWN).count() == 0
+    (choice,) = mounted.records("consent")[before:]
+    assert choice.via == "banner"
+    if len(choose) == 1:
+        assert cookies(visitor) == {"__Host-consent"}
+    else:
+        assert choice.purposes == ("necessary", "statistics")
+        assert mounted.wait_for_view("/scriptless/3").referrer == "search.example"
+
+
+def test_a_signal_of_the_browser_is_honoured_on_screen(arrive: Arrive, mounted: Mounted) -> None:
+    """With Sec-GPC the banner says so; to keep it so and to choose are buttons alike; one click ends it."""
+    visitor = arrive(extra_http_headers={"sec-gpc": "1"})
+    for size in (DESKTOP, PHONE):
+        visitor.page.set_viewport_size({"width": size["width"], "height": size["height"]})
+        visitor.open("/signal")
+        assert "Sec-GPC" in visitor.page.inner_text(SHOWN)
+        keep, choose = (look(visitor.page, f"{SHOWN} >> {part}") for part in ("text=Keep it off", "summary"))
+        for one in (keep, choose):
+            del one["tag"], one["display"], one["top"]
+        assert keep == choose
+    before = len(mounted.records("consent"))
+    press(visitor.page, "Keep it off")
+    visitor.page.wait_for_selector("text=Your choice is stored.")
+    (choice,) = mounted.records("consent")[before:]
+    assert (choice.act, choice.via, choice.purposes) == ("refuse", "signal", ("necessary",))
+    visitor.open("/signal")
+    assert visitor.page.locator(SHOWN).count() == 0
+
+
+def test_a_choice_that_cannot_be_stored_is_said_and_can_be_made_again(arrive: Arrive) -> None:
+    """Without a connection the banner stays and says that nothing has changed; the next click succeeds."""
+    visitor = arrive()
+    visitor.open("/offline")
+    visitor.context.set_offline(True)
+    press(visitor.page, "Reject all")
+    visitor.page.wait_for_selector("text=could not be stored")
+    assert visitor.page.is_visible("text=Reject all")
+    assert cookies(visitor) == set()
+    visitor.context.set_offline(False)
+    press(visitor.page, "Reject all")
+    visitor.page.wait_for_selector("text=Your choice is stored.")
+    assert [text for text in visitor.noise if "ERR_INTERNET_DISCONNECTED" not in text] == []
+    visitor.noise.clear()
+
+
+def test_pages_from_a_cache_and_pages_without_a_tag(arrive: Arrive) -> None:
+    """The script alone fetches the banner, in its own language; injection puts it into a page without any."""
+    visitor = arrive("kk")
+    for path, language in (("/cached/", "ru"), ("/plain/", "kk")):
+        visitor.open(path)
+        visitor.page.wait_for_selector(SHOWN)
+        assert visitor.page.locator(SHOWN).get_attribute("lang") == language
+        assert look(visitor.page, SHOWN)["display"] == "flex"
+        assert visitor.page.evaluate("shifted") == 0
+    press(visitor.page, "Бәрінен бас тарту")
+    visitor.page.wait_for_selector(f"{SHOWN} [role=status]:not(:empty)")
+    visitor.run("history.back()")
+    visitor.page.wait_for_function(f"location.pathname == '/cached/' && !document.querySelector('{SHOWN}')")
+    with visitor.page.expect_response("**/_impersonal/banner?language=ru") as answer:
+        visitor.open("/cached/")
+    assert answer.value.status == 204
+    visitor.open("/plain/")
+    assert visitor.page.locator(SHOWN).count() == 0
+
+
+# ---- everybody can use it ------------------------------------------------------------------------------
+
+
+def test_the_keyboard_alone_is_enough(arrive: Arrive, mounted: Mounted) -> None:
+    """Tab reaches everything in its order and goes on; Escape is no choice; focus returns where it was."""
+    visitor = arrive()
+    visitor.open("/keyboard")
+    page, key = visitor.page, visitor.page.keyboard.press
+    focused = "() => [document.activeElement.tagName, document.activeElement.textContent.trim()]"
+    page.focus("main p:last-child a")
+    reached = []
+    for _ in range(5):
+        key("Tab")
+        reached.append(page.evaluate(focused))
+    assert reached == [
+        ["A", "Your data and settings"],
+        ["A", "Privacy policy"],
+        ["BUTTON", "Accept all"],
+        ["BUTTON", "Reject all"],
+        ["SUMMARY", "Choose"],
+    ]
+    key("Tab")
+    assert page.evaluate(f"document.querySelector('{SHOWN}').matches(':focus-within')") is False
+    key("Shift+Tab")
+    key("Enter")
+    key("Tab")
+    key("Space")
+    key("Escape")
+    assert page.is_checked("input[value=statistics]")
+    assert not page.is_checked("input[value=advertising]")
+    for _ in range(2):
+        key("Tab")
+        assert look(page, ":focus")["top"] < DESKTOP["height"]
+    assert page.evaluate(focused) == ["BUTTON", "Save my choice"]
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    key("Enter")
+    page.wait_for_selector("text=Your choice is stored.")
+    assert page.evaluate(focused) == ["A", "more"]
+    assert mounted.records("consent")[-1].purposes == ("necessary", "statistics")
+
+
+def test_what_has_the_focus_is_not_behind_the_banner(arrive: Arrive) -> None:
+    """Whichever link of the page the keyboard reaches, it is above the banner, the last one too."""
+    visitor = arrive(viewport=PHONE)
+    visitor.open("/obscured")
+    top = look(visitor.page, SHOWN)["top"]
+    for _ in range(20):
+        visitor.page.keyboard.press("Tab")
+        box = look(visitor.page, ":focus")
+        assert box["top"] >= 0
+        assert box["top"] + box["height"] <= top
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(arrive: Arrive, scheme: str) -> None:
+    """No violation with the choices open, on both sizes of screen, after a signal and after a choice."""
+    visitor = arrive(color_scheme=scheme)
+    visitor.open("/axe")
+    visitor.page.click(f"{SHOWN} summary")
+    assert Axe().run(visitor.page).response["violations"] == []
+    visitor.context.set_extra_http_headers({"sec-gpc": "1"})
+    visitor.page.set_viewport_size({"width": PHONE["width"], "height": PHONE["height"]})
+    visitor.open("/axe")
+    visitor.page.click(f"{SHOWN} summary")
+    assert Axe().run(visitor.page, SHOWN).response["violations"] == []
+    press(visitor.page, "Keep it off")
+    visitor.page.wait_for_selector("text=Your choice is stored.")
+    assert Axe().run(visitor.page, SHOWN).response["violations"] == []
+
+
+def test_accept_and_reject_look_the_same(arrive: Arrive) -> None:
+    """In every language and on every screen: one size, one colour, one weight, side by side."""
+    for language in ("en", "ru", "kk"):
+        visitor = arrive(language)
+        visitor.open("/alike")
+        for size in (DESKTOP, PHONE, ZOOMED):
+            visitor.page.set_viewport_size({"width": size["width"], "height": size["height"]})
+            accept, reject = (
+                look(visitor.page, f"{SHOWN} button[value={act}]") for act in ("grant", "refuse")
+            )
+            assert accept == reject, (language, size)
+
+
+@pytest.mark.parametrize("path", ["/small", "/rtl/"])
+def test_it_fits_a_small_window_and_every_target_is_large(arrive: Arrive, path: str) -> None:
+    """At 320 pixels and 400 % zoom nothing is cut off sideways, and no target is lower than 44 pixels."""
+    visitor = arrive("ru", viewport=ZOOMED)
+    visitor.open(path)
+    visitor.page.click(f"{SHOWN} summary")
+    page, box = visitor.page, look(visitor.page, SHOWN)
+    assert box["top"] >= 0 and box["top"] + box["height"] <= ZOOMED["height"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= ZOOMED["width"]
+    assert page.locator(SHOWN).evaluate("(element) => element.scrollWidth - element.clientWidth") <= 0
+    for target in page.locator(f"{SHOWN} :is(button, summary, label)").all():
+        target.scroll_into_view_if_needed()
+        bounds = target.bounding_box()
+        assert bounds and bounds["height"] >= 44
+        assert bounds["x"] >= 0 and bounds["x"] + bounds["width"] <= ZOOMED["width"]
+    for link in page.locator(f"{SHOWN} a").all():
+        bounds = link.bounding_box()
+        assert bounds and bounds["height"] >= 24
+
+
+def test_the_sites_own_style_themes_it_and_does_not_break_it(arrive: Arrive) -> None:
+    """A property of the site's colours the buttons; what the site says of every button does not reach in."""
+    visitor = arrive()
+    visitor.open("/themed/")
+    accept = look(visitor.page, f"{SHOWN} button[value=grant]")
+    assert accept["backgroundColor"] == "rgb(120, 20, 60)"
+    assert (accept["fontSize"], accept["textTransform"]) == ("16px", "none")
