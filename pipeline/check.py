@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from collector.consent import GRANT_DAYS
 from collector.errors import PolicyError
 from collector.policy import Policy
 from pipeline.release import PURPOSE
@@ -49,6 +50,11 @@ def mistakes(policy: Policy) -> list[str]:
 
 def remarks(policy: Policy) -> Iterator[str]:
     """What is allowed, but perhaps not meant."""
+    if policy.controller.proof_days < GRANT_DAYS:
+        yield (
+            f"controller.proof_days is {policy.controller.proof_days}, but a consent holds for {GRANT_DAYS} "
+            "days: for the rest of them nothing will prove it"
+        )
     for version in policy.versions:
         purpose = version.purposes.get(PURPOSE)
         if purpose is None:

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from collector.errors import ConfigurationError, PolicyError
+from collector.errors import ConfigurationError
 from collector.policy_file import load
 from pipeline import terminal
 from pipeline.audit.command import audit
 from pipeline.boundary import FAILED, in_a_line, interruptible, is_expected
 from pipeline.demo.command import demo
 from pipeline.options import POLICY, data_option, format_option
+from pipeline.policy_commands import policy
+from pipeline.rights_commands import rights
 
 if TYPE_CHECKING:
     from pipeline.status import Status
@@ -78,35 +80,6 @@ def init(data: Path) -> None:
     click.echo(f"Wrote {target}. Put your name and words in, then:")
     click.echo(f"  impersonal policy check --data {data}")
     click.echo(f'  app.add_middleware(Collector, policy="{target}", data="{data}")')
-
-
-@impersonal.group()
-def policy() -> None:
-    """The privacy policy that is enforced."""
-
-
-@policy.command("check")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
-@data_option
-def policy_check(file: Path | None, data: Path) -> int:
-    """Say everything that is wrong with a policy, or what it means.
-
-    FILE is DIR/policy.toml unless given. Prints each mistake with its line and remedy and exits 1, or prints
-    the versions, the purposes and the noise (σ) that every published statistic gets.
-
-    \b
-    impersonal policy check
-    impersonal policy check new-policy.toml
-    """
-    source = file or data / POLICY
-    loaded = load(source)
-    from pipeline import check  # noqa: PLC0415
-
-    if found := check.mistakes(loaded):
-        raise PolicyError([f"{source}: {mistake}" for mistake in found])
-    for line in terminal.policy_lines(loaded, _now_ms()):
-        click.echo(line)
-    return 0
 
 
 @impersonal.command()
@@ -298,7 +271,8 @@ def report(
 def status(form: str, to: Path | None, data: Path) -> int:
     """Say what became of every event: the operator's private view, exact and never to be published.
 
-    What workers counted is kept for 28 days after they ended. Exit status 1 where something was lost.
+    What workers counted is kept for 28 days after they ended. Files of the data directory that others could
+    read or change are named, each with its remedy. Exit status 1 where there are any, or something was lost.
 
     \b
     impersonal status
@@ -316,7 +290,7 @@ def status(form: str, to: Path | None, data: Path) -> int:
         replace_private(to, f"{text}\n")
     else:
         click.echo(text)
-    return FAILED if found.lost else 0
+    return 0 if found.is_well else FAILED
 
 
 def _status_text(found: "Status", form: str) -> str:
@@ -333,3 +307,5 @@ def _status_text(found: "Status", form: str) -> str:
 
 impersonal.add_command(audit)
 impersonal.add_command(demo)
+impersonal.add_command(policy)
+impersonal.add_command(rights)

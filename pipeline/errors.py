@@ -5,6 +5,8 @@ ImpersonalError (of the collector)
  │   └─ BudgetExhausted  a release would spend more than a day has left
  ├─ BusyError            another run is at work on the same data
  ├─ StoreError           a file of the private store cannot be read
+ ├─ TransferError        records may not be handed over as asked
+ ├─ ProofError           nothing is known of a consent at the instant asked
  └─ QueryError           published statistics cannot answer what was asked
      ├─ UnknownStatistic
      ├─ NothingPublished
@@ -44,3 +46,11 @@ class NothingPublished(QueryError):  # noqa: N818
 
 class NotComparable(QueryError):  # noqa: N818
     """Two periods do not say the same: they overlap, or different days of them are released."""
+
+
+class TransferError(ImpersonalError):
+    """Records may not be handed over as asked; nothing was written."""
+
+
+class ProofError(ImpersonalError):
+    """Nothing is known of a consent at the instant asked."""

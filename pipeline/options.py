@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from collector.words import ENGLISH, languages
+
 POLICY = "policy.toml"
 """The policy's name in the data directory."""
 
@@ -31,3 +33,14 @@ def format_option(*formats: str) -> Callable[[Callable[..., object]], Callable[.
         show_default=True,
         help="For people, or for programs.",
     )
+
+
+def language_option(command: Callable[..., object]) -> Callable[..., object]:
+    """`--language`, as the commands take it that print what visitors read."""
+    return click.option(
+        "--language",
+        type=click.Choice(languages()),
+        default=ENGLISH,
+        show_default=True,
+        help="Of the text.",
+    )(command)

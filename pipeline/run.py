@@ -11,7 +11,7 @@ from pathlib import Path
 from collector.errors import PolicyError
 from collector.policy import Policy
 from collector.record import Clock
-from pipeline import check
+from pipeline import check, proofs
 from pipeline.days import destroy_salts, expire, first_day, remove_logs, seal
 from pipeline.ingest import ingest
 from pipeline.release import Outcome, release_due
@@ -50,10 +50,12 @@ def run_once(data: Path, policy: Policy, clock: Clock, progress: Progress) -> Ro
         destroy_salts(data, instant)
         since = first_day(data, policy, instant)
         ingested = ingest(data, instant, progress)
+        proofs.keep(data)
         sealed = seal(data, instant, since)
         outcomes = release_due(data, policy, instant, since, progress)
         # Last: a day over its retention is released before its records go.
         removed = remove_logs(data)
         expired = expire(data, policy, instant)
+        proofs.expire(data, policy, instant)
         forget_workers(data, instant)
     return Round(ingested, sealed, outcomes, removed, expired)

@@ -2,7 +2,7 @@
 
 An event is accepted by a worker, then written, dropped for a reason or still queued; a worker that died left
 `unaccounted` ones. Of what was written, every frame is a row of the private events, a duplicate, late or in
-quarantine with a reason, or its bytes still wait in the logs.
+quarantine with a reason, or its bytes still wait in the logs. Beside that: who else could read all this.
 """
 
 from collections import Counter
@@ -16,6 +16,7 @@ from collector.record import DAY_MS, STATUS, Clock, day_of
 from pipeline.engine import connect
 from pipeline.fates import DROPS, FRAMES, UNACCOUNTED, Fate
 from pipeline.ledger import Ledger
+from pipeline.permissions import Exposure, exposures
 from pipeline.release import LEDGER
 from pipeline.store import (
     EVENTS,
@@ -33,6 +34,7 @@ COUNTERS_DAYS = 28
 """How long the counters of a worker are kept after it ended."""
 
 _SHOWN_DAYS = 14
+_SHOWN_EXPOSED = 20
 
 
 class Worker(msgspec.Struct):
@@ -89,6 +91,13 @@ class Status(msgspec.Struct):
     spending: list[Spending]
     unreadable: list[str]
     """Counter files that cannot be read."""
+    exposed: list[Exposure] = []
+    """Files and directories that are not their owner's alone."""
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing was lost and nothing lies open."""
+        return not self.lost and not self.exposed
 
     @property
     def totals(self) -> dict[str, int]:
@@ -128,7 +137,7 @@ def read_status(data: Path) -> Status:
     Raises  StoreError, LedgerError, OSError
     """
     workers, unreadable = _workers(data)
-    return Status(workers, list(_days(data)), _spending(data), unreadable)
+    return Status(workers, list(_days(data)), _spending(data), unreadable, exposures(data))
 
 
 def _workers(data: Path) -> tuple[list[Worker], list[str]]:
@@ -221,6 +230,18 @@ def in_words(status: Status) -> Iterator[str]:
         yield "  Frames with a reason stand whole in quarantine/; what was dropped or late is gone"
     else:
         yield "Nothing was lost."
+    yield from _exposed_in_words(status)
+
+
+def _exposed_in_words(status: Status) -> Iterator[str]:
+    if not status.exposed:
+        yield "The data directory is its owner's alone."
+        return
+    yield "Open to others:"
+    for each in status.exposed[:_SHOWN_EXPOSED]:
+        yield f"  {each.path} {each.problem}: {each.remedy}"
+    if (more := len(status.exposed) - _SHOWN_EXPOSED) > 0:
+        yield f"  and {more:,} more"
 
 
 def _workers_in_words(status: Status) -> Iterator[str]:

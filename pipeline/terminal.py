@@ -85,6 +85,14 @@ def as_table(rows: Sequence[Row]) -> str:
     return aligned(cells, right=3)
 
 
+def as_columns(rows: Sequence[Row], names: Sequence[str]) -> str:
+    """Some columns of rows with their names, aligned."""
+    cells = [
+        tuple(_printable(str("–" if row[name] is None else row[name])) for name in names) for row in rows
+    ]
+    return aligned([tuple(names), *cells], right=0)
+
+
 def as_comparison(rows: Sequence[Row]) -> str:
     """Two periods beside each other with the interval of their difference, aligned, and what it means."""
     cells = [

@@ -61,6 +61,17 @@ def test_the_changelog_begins_with_the_version() -> None:
     assert first and first[1] == version
 
 
+def test_what_security_claims_is_held_by_tests_that_exist() -> None:
+    """Every test and every key that SECURITY.md names is there, and no key is left out."""
+    text = (ROOT / "SECURITY.md").read_text()
+    named = re.findall(r"`(tests/[\w/]+\.py)`", text)
+    assert named and all((ROOT / path).is_file() for path in named)
+    sources = "".join(
+        path.read_text() for path in (*ROOT.glob("collector/*.py"), *ROOT.glob("pipeline/*.py"))
+    )
+    assert set(re.findall(r"`([\w-]+\.key)`", text)) == set(re.findall(r'"([\w-]+\.key)"', sources))
+
+
 def test_the_readme_mounts_the_collector_as_it_says() -> None:
     """The Python of the README compiles, and its commands exist."""
     for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):

@@ -22,6 +22,7 @@ CONTRACT = (
     "collector.rights",
     "collector.words",
     "collector.policy_text",
+    "collector.consent",
 )
 ANSWERS_PEOPLE = ("query", "segments", "charts", "server")
 PRIVATE_STORE = (
@@ -35,6 +36,13 @@ PRIVATE_STORE = (
     "spec",
     "commitment",
     "rights",
+    "chain",
+    "proofs",
+    "transfers",
+    "transfer_gate",
+    "accesses",
+    "permissions",
+    "processing",
     "status",
     "access_log",
     "log_days",

@@ -35,7 +35,8 @@ MONDAY = TODAY - timedelta(TODAY.weekday() + 7)
 """Of the last whole ISO week: closed, unless this runs on a Monday before 02:00 UTC."""
 COMMANDS: list[list[str]] = [
     [],
-    ["policy", "check"],
+    *(["policy", name] for name in ["check", "show", "history", "diff", "register"]),
+    *(["rights", name] for name in ["receipt", "transfer", "transfers", "accesses"]),
     ["audit"],
     ["audit", "verify"],
     *([name] for name in ["init", "run", "correct", "import", "report", "status", "demo"]),
@@ -452,7 +453,7 @@ def test_status_exits_1_where_something_was_lost(tmp_path: Path) -> None:
 def test_a_monitor_finds_the_status_in_a_file(tmp_path: Path) -> None:
     """Prometheus text for the owner only, replaced whole; without the file's directory it is an error."""
     data, target = tmp_path / "data", tmp_path / "impersonal.prom"
-    data.mkdir()
+    data.mkdir(mode=0o700)
     target.write_text("old")
     options: list[str | Path] = ["--data", data, "--format", "prometheus"]
     done = impersonal("status", *options, "--to", target)
