@@ -3,7 +3,8 @@
 policy → consent → capture → writer [enrich → record → sink]
 """
 
-from collector.errors import ConfigurationError, ImpersonalError, PolicyError
+from collector.declarations import declare, declared
+from collector.errors import ConfigurationError, DeclarationError, ImpersonalError, PolicyError
 from collector.middleware import Collector, granted, must_ask
 from collector.policy import Policy
 from collector.policy_file import load
@@ -12,12 +13,15 @@ from collector.sinks import LocalFiles, MemorySink, Sink
 __all__ = [
     "Collector",
     "ConfigurationError",
+    "DeclarationError",
     "ImpersonalError",
     "LocalFiles",
     "MemorySink",
     "Policy",
     "PolicyError",
     "Sink",
+    "declare",
+    "declared",
     "granted",
     "load",
     "must_ask",

@@ -112,7 +112,7 @@ class Choices:
         record.first = True if before.choice is None and held is None else None
         if not await self._writer.durable(record):
             return refusal(503, NOT_STORED)
-        if page and after.fields and not before.fields:
+        if page and form.by != "page" and after.fields and not before.fields:  # which is no page of the site's
             self._report_granting_view(request, head, after, record.id_cookie, page, form)
 
         response = _answer(after, via, form.back or page)

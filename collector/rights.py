@@ -121,9 +121,16 @@ class Rights:
             rows = database.execute(query, (subject,)).fetchall() if database else []
         return [Declared(name, msgspec.json.decode(value), bool(public), *rest) for name, value, public, *rest in rows]
 
-    def declare(self, subject: str, values: Mapping[str, Value], policy: str, by: By, now_ms: int) -> None:
-        """Store values; one that was there is altered and stays as public as it was."""
+    def declare(self, subject: str, values: Mapping[str, Value], policy: str, by: By, now_ms: int) -> bool:
+        """Store values; one that was there is altered and stays as public as it was.
+
+        False, and nothing is stored, where the subject was erased.
+        """
+        mark = self.mark(subject)
         with self._writing() as database:
+            query = "SELECT 1 FROM standing WHERE mark = ? AND granted IS NULL"
+            if database.execute(query, (mark,)).fetchone():
+                return False
             for name, value in values.items():
                 text = msgspec.json.encode(value).decode()
                 known = database.execute(
@@ -137,6 +144,7 @@ class Rights:
                     (subject, name, text, policy, now_ms, now_ms),
                 )
                 _note(database, subject, name, "alter" if known else "declare", by, now_ms)
+        return True
 
     def publish(self, subject: str, names: Iterable[str], now_ms: int) -> None:
         """Make exactly these values of the visitor's own public, and all others not. The visitor's act alone."""
@@ -213,6 +221,21 @@ class Rights:
                 (receipt, mark, now_ms, msgspec.json.encode({"declared": erased}).decode()),
             )
             _ask(database, subject, "erase", now_ms)
+        return erased
+
+    def erase_account(self, subject: str, receipt: bytes, now_ms: int) -> int:
+        """Erase what an account has declared; give back how many values.
+
+        It is no tombstone: whoever is signed in may declare anew. Nothing else is kept under an account.
+        """
+        with self._writing() as database:
+            erased = database.execute("DELETE FROM declared WHERE subject = ?", (subject,)).rowcount
+            database.execute("DELETE FROM history WHERE subject = ?", (subject,))
+            database.execute(
+                "INSERT INTO receipt (receipt, mark, asked_ms, done_ms, counts) VALUES (?1, ?2, ?3, ?3, ?4) "
+                "ON CONFLICT DO UPDATE SET counts = json_patch(counts, excluded.counts)",
+                (receipt, self.mark(subject), now_ms, msgspec.json.encode({"account": erased}).decode()),
+            )
         return erased
 
     def requests(self) -> list[Request]:

@@ -4,6 +4,9 @@ GET  beacon.js   the browser script
 POST event       what the script reports; always 204, whatever was decided
 GET  consent     what holds for this browser, and whether it is still to be asked
 POST consent     grant, refuse or withdraw, by form or fetch; durable before the answer
+GET  privacy     the privacy page, its data and its acts: see privacy.py
+GET  policy      the policy in force and its history
+GET  gpc.json    that Global Privacy Control is honoured; browsers look for it under /.well-known
 """
 
 from collections.abc import Awaitable, Callable
@@ -14,9 +17,15 @@ from starlette.responses import Response
 from collector import browser
 from collector.beacons import Beacons, no_content
 from collector.choices import Choices
+from collector.declarations import Declarations
 from collector.identity import Pseudonyms
 from collector.observer import Observer, Scope
+from collector.policy import Policy
+from collector.policy_page import PolicyPage
+from collector.privacy import Privacy
 from collector.rights import Rights
+from collector.subjects import Subjects
+from collector.visitor_pages import Places
 from collector.web import App, Receive, Threads
 from collector.writer import Writer
 
@@ -26,14 +35,35 @@ EVENT = ("POST", "/event")
 class Routes:
     """Answers the requests under the collector's path."""
 
-    def __init__(self, observer: Observer, writer: Writer, rights: Rights, pseudonyms: Pseudonyms) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        observer: Observer,
+        writer: Writer,
+        rights: Rights,
+        pseudonyms: Pseudonyms,
+        subjects: Subjects,
+        declarations: Declarations,
+        places: Places,
+    ) -> None:
         self._beacons = Beacons(observer, writer)
         self._threads = Threads()
         self._choices = Choices(observer, writer, rights, pseudonyms, self._threads)
+        policies = PolicyPage(policy, observer.clock, places)
+        privacy = Privacy(policy, observer, writer, rights, subjects, declarations, places)
         self._routes: dict[tuple[str, str], Callable[[Request], Awaitable[Response]]] = {
             ("GET", "/beacon.js"): self._script,
             ("GET", "/consent"): self._choices.show,
             ("POST", "/consent"): self._choices.take,
+            ("GET", "/policy"): policies.show,
+            ("GET", "/gpc.json"): policies.gpc,
+            ("GET", "/privacy.css"): self._privacy_css,
+            ("GET", "/privacy"): privacy.show,
+            ("GET", "/privacy/data.json"): privacy.json,
+            ("GET", "/privacy/data.csv"): privacy.csv,
+            ("POST", "/privacy/request"): privacy.request,
+            ("POST", "/privacy/declared"): privacy.declared,
+            ("POST", "/privacy/erase"): privacy.erase,
         }
 
     async def answer(self, scope: Scope, receive: Receive, route: str) -> App:
@@ -51,7 +81,14 @@ class Routes:
         return await handler(Request(scope, receive))
 
     async def _script(self, request: Request) -> Response:
-        headers = {"cache-control": "public, max-age=86400", "etag": browser.BEACON_ETAG}
-        if request.headers.get("if-none-match") == browser.BEACON_ETAG:
-            return Response(status_code=304, headers=headers)
-        return Response(browser.BEACON, media_type="text/javascript", headers=headers)
+        return _file(request, browser.BEACON, browser.BEACON_ETAG, "text/javascript")
+
+    async def _privacy_css(self, request: Request) -> Response:
+        return _file(request, browser.PRIVACY_CSS, browser.PRIVACY_CSS_ETAG, "text/css")
+
+
+def _file(request: Request, content: bytes, etag: str, kind: str) -> Response:
+    headers = {"cache-control": "public, max-age=86400", "etag": etag}
+    if request.headers.get("if-none-match") == etag:
+        return Response(status_code=304, headers=headers)
+    return Response(content, media_type=kind, headers=headers)

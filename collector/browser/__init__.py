@@ -20,3 +20,6 @@ def _served(source: str) -> bytes:
 
 BEACON: bytes = _served(files(__package__).joinpath("beacon.js").read_text("utf-8"))
 BEACON_ETAG = f'"{hashlib.sha256(BEACON).hexdigest()[:16]}"'
+
+PRIVACY_CSS: bytes = files(__package__).joinpath("privacy.css").read_bytes()
+PRIVACY_CSS_ETAG = f'"{hashlib.sha256(PRIVACY_CSS).hexdigest()[:16]}"'
