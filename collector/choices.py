@@ -112,7 +112,9 @@ class Choices:
         record.first = True if before.choice is None and held is None else None
         if not await self._writer.durable(record):
             return refusal(503, NOT_STORED)
-        if page and form.by != "page" and after.fields and not before.fields:  # which is no page of the site's
+        if (
+            page and form.by != "page" and after.fields and not before.fields
+        ):  # which is no page of the site's
             self._report_granting_view(request, head, after, record.id_cookie, page, form)
 
         response = _answer(after, via, form.back or page)
@@ -123,9 +125,7 @@ class Choices:
             set_cookie(response, identity.COOKIE, "", 0)
         return response
 
-    async def _held(
-        self, head: Headers, before: Decision, after: Decision, now_ms: int
-    ) -> VisitorId | None:
+    async def _held(self, head: Headers, before: Decision, after: Decision, now_ms: int) -> VisitorId | None:
         """The id that the browser holds, none where it was erased; what it withdraws, it withdraws everywhere.
 
         Raises  OSError where that could not be stored

@@ -1,8 +1,8 @@
 """What a visitor takes along: everything that was found, as open JSON and as CSV.
 
 The JSON's records are the contract's: `msgspec.convert(document["records"], list[Record])` reads them back.
-In the CSV a cell that a spreadsheet would take for a formula has an apostrophe before it; remove that, and the
-cell is as it was.
+In the CSV a cell that a spreadsheet would take for a formula has an apostrophe before it; remove that, and
+the cell is as it was.
 """
 
 import csv
@@ -35,7 +35,7 @@ def as_json(held: Holdings, reference: str | None, now_ms: int) -> bytes:
 
 
 def as_csv(held: Holdings) -> bytes:
-    """A row a record, then a row a declared value: kind declared, its name, value and whether it is public."""
+    """A row a record, then a row a declared value: kind declared, name, value and whether it is public."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, _HEAD, quoting=csv.QUOTE_ALL)
     writer.writeheader()

@@ -176,7 +176,7 @@ class Tools:
         self._standings.refresh(now_ms)
 
     def maintain(self, now_ms: int) -> None:
-        """Destroy the salts of past days; the keys are read anew, should their directory have been replaced."""
+        """Destroy the salts of past days; the keys are read anew: their directory may have been replaced."""
         self.pseudonyms.forget_past_days(now_ms)
         self.of_id.cache_clear()
 
@@ -377,7 +377,9 @@ class Assembler:
             wanted = [field.name for field in fields if seen.kind != "view" or field.name not in _REPORTED]
             named = [name for name in wanted if service is None or name in service.fields]
             rows = tuple((name, READERS[name]) for name in named)
-            unnamed = tuple(f"{service.name}.{name}" for name in wanted if name not in named) if service else ()
+            unnamed = (
+                tuple(f"{service.name}.{name}" for name in wanted if name not in named) if service else ()
+            )
             chosen = self._chosen[key] = (fields, rows, unnamed)  # which keeps the id its own
         if chosen[2]:
             self._unnamed[chosen[2]] += 1

@@ -45,7 +45,8 @@ class PolicyPage:
             today=date_of(self._clock()),
             sections=_sections(self._policy, version, words),
             history=[
-                (each, _changes(older, each, words)) for older, each in reversed(_pairs(self._policy.versions))
+                (each, _changes(older, each, words))
+                for older, each in reversed(_pairs(self._policy.versions))
             ],
         )
 
@@ -71,6 +72,8 @@ def _changes(older: Version | None, newer: Version, words: Words) -> list[str]:
 def _sections(policy: Policy, version: Version, words: Words) -> list[Section]:
     """A version as prose."""
     return [
-        Section(words.get(f"privacy.purposes.{purpose.name}", purpose.name), [purpose.said_in(words.language)])
+        Section(
+            words.get(f"privacy.purposes.{purpose.name}", purpose.name), [purpose.said_in(words.language)]
+        )
         for purpose in version.purposes.values()
     ]

@@ -1,4 +1,4 @@
-"""The privacy page: what is held about a visitor, and the switches. Only the id cookie, or the account, opens it.
+"""The privacy page: what is held about a visitor, and the switches. Only id cookie or account opens it.
 
     GET   privacy             the page
     GET   privacy/data.json   everything that is at hand, to take along; 404 for whoever proves nothing
@@ -119,7 +119,10 @@ class Privacy:
         if held.is_empty:
             return refusal(404, _NOTHING)
         if form == "json":
-            content, kind = downloads.as_json(held, who.browser if who.has_id else None, now_ms), "application/json"
+            content, kind = (
+                downloads.as_json(held, who.browser if who.has_id else None, now_ms),
+                "application/json",
+            )
         else:
             content, kind = downloads.as_csv(held), "text/csv; charset=utf-8"
         name = f'attachment; filename="privacy-{date_of(now_ms)}.{form}"'

@@ -1,4 +1,4 @@
-"""What the privacy page shows, in the visitor's words: pure, from what was found to what a template prints."""
+"""What the privacy page shows, in the visitor's words: pure, from what was found to what is printed."""
 
 from collections import Counter
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What visitors said of themselves and of what is kept: rights.sqlite, shared by the workers and the pipeline.
+"""What visitors said of themselves and of what is kept: rights.sqlite, for workers and pipeline alike.
 
     declared    values a visitor declared, and whether they are public
     history     what was done to them, without the values
@@ -119,7 +119,10 @@ class Rights:
         )
         with self._reading() as database:
             rows = database.execute(query, (subject,)).fetchall() if database else []
-        return [Declared(name, msgspec.json.decode(value), bool(public), *rest) for name, value, public, *rest in rows]
+        return [
+            Declared(name, msgspec.json.decode(value), bool(public), *rest)
+            for name, value, public, *rest in rows
+        ]
 
     def declare(self, subject: str, values: Mapping[str, Value], policy: str, by: By, now_ms: int) -> bool:
         """Store values; one that was there is altered and stays as public as it was.
@@ -140,14 +143,15 @@ class Rights:
                     continue
                 database.execute(
                     "INSERT INTO declared (subject, name, value, policy, declared_ms) VALUES (?, ?, ?, ?, ?) "
-                    "ON CONFLICT DO UPDATE SET value = excluded.value, policy = excluded.policy, altered_ms = ?",
+                    "ON CONFLICT DO UPDATE SET value = excluded.value, policy = excluded.policy, "
+                    "altered_ms = ?",
                     (subject, name, text, policy, now_ms, now_ms),
                 )
                 _note(database, subject, name, "alter" if known else "declare", by, now_ms)
         return True
 
     def publish(self, subject: str, names: Iterable[str], now_ms: int) -> None:
-        """Make exactly these values of the visitor's own public, and all others not. The visitor's act alone."""
+        """Make exactly these values of the visitor's own public: the visitor's act alone."""
         wanted = set(names)
         with self._writing() as database:
             known = database.execute("SELECT name, public FROM declared WHERE subject = ?", (subject,))
@@ -402,8 +406,6 @@ def _ask(database: sqlite3.Connection, subject: str, act: Act, now_ms: int) -> N
     )
 
 
-def _note(
-    database: sqlite3.Connection, subject: str, name: str, act: str, by: By, now_ms: int
-) -> None:
+def _note(database: sqlite3.Connection, subject: str, name: str, act: str, by: By, now_ms: int) -> None:
     row: Sequence[Any] = (subject, name, act, by, now_ms)
     database.execute("INSERT INTO history (subject, name, act, by, at_ms) VALUES (?, ?, ?, ?, ?)", row)

@@ -1,4 +1,4 @@
-"""Whose data a request may open: the browser that holds the id cookie, and the account its host vouches for."""
+"""Whose data a request may open: the browser with the id cookie, and the account its host vouches for."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Subjects:
         self._failed = failed
 
     def of(self, scope: Scope, head: Headers, now_ms: int) -> Who:
-        """Who a request is about, given its `picked` headers. Raises OSError, ConfigurationError for its key."""
+        """Who a request is about, given its `picked` headers. Raises OSError where the key cannot be read."""
         held = self._observer.visitor_id(head, now_ms)
         bits = (held or identity.new_id(date_of(now_ms))).bits
         account = self._signed_in(scope)
