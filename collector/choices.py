@@ -112,9 +112,8 @@ class Choices:
         record.first = True if before.choice is None and held is None else None
         if not await self._writer.durable(record):
             return refusal(503, NOT_STORED)
-        if (
-            page and form.by != "page" and after.fields and not before.fields
-        ):  # which is no page of the site's
+        # The privacy page is none of the site's pages and is not counted.
+        if page and form.by != "page" and after.fields and not before.fields:
             self._report_granting_view(request, head, after, record.id_cookie, page, form)
 
         response = _answer(after, via, form.back or page)
@@ -126,7 +125,7 @@ class Choices:
         return response
 
     async def _held(self, head: Headers, before: Decision, after: Decision, now_ms: int) -> VisitorId | None:
-        """The id that the browser holds, none where it was erased; what it withdraws, it withdraws everywhere.
+        """The id that the browser holds, none where it was erased; what it withdraws ends everywhere.
 
         Raises  OSError where that could not be stored
         """
