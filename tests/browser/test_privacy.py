@@ -104,7 +104,7 @@ def downloaded(page: Page, form: str) -> str:
     ("size", "scripts"), [(DESK, True), (PHONE, False)], ids=["desk", "phone, no script"]
 )
 def test_the_whole_journey(chromium: Browser, served: Served, size: dict[str, int], scripts: bool) -> None:
-    """See, change a setting, declare, alter, publish, take along, erase a part, erase all, read the receipt."""
+    """See, change a setting, declare, alter, publish, take along, erase a part and all, read the receipt."""
     said: list[str] = []
     with newcomer(chromium, size, scripts) as context:
         tab = context.new_page()
