@@ -16,7 +16,7 @@ class Section:
     """A part of the policy as prose."""
 
     title: str
-    paragraphs: list[str]
+    paragraphs: tuple[str, ...]
 
 
 class PolicyPage:
@@ -43,9 +43,9 @@ class PolicyPage:
             version=version,
             in_force=in_force,
             today=date_of(self._clock()),
-            sections=_sections(self._policy, version, words),
+            sections=sections(self._policy, version, words),
             history=[
-                (each, _changes(older, each, words))
+                (each, changes(older, each, words) if older else [])
                 for older, each in reversed(_pairs(self._policy.versions))
             ],
         )
@@ -64,16 +64,14 @@ def _pairs(versions: tuple[Version, ...]) -> list[tuple[Version | None, Version]
     return list(zip((None, *versions), versions, strict=False))
 
 
-def _changes(older: Version | None, newer: Version, words: Words) -> list[str]:
+def changes(older: Version, newer: Version, words: Words) -> list[str]:
     """What a version changes, in sentences."""
     return []
 
 
-def _sections(policy: Policy, version: Version, words: Words) -> list[Section]:
+def sections(policy: Policy, version: Version, words: Words) -> list[Section]:
     """A version as prose."""
     return [
-        Section(
-            words.get(f"privacy.purposes.{purpose.name}", purpose.name), [purpose.said_in(words.language)]
-        )
-        for purpose in version.purposes.values()
+        Section(words.get(f"privacy.purposes.{each.name}", each.name), (each.said_in(words.language),))
+        for each in version.purposes.values()
     ]

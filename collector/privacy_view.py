@@ -314,7 +314,7 @@ def _record(record: Record, words: Words) -> RecordView:
     categories = []
     for category in _CATEGORIES:
         values = [
-            (_title("fields", row.name, words), _field(getattr(record, row.name), words))
+            (_title("fields", row.name, words), _field(row.name, getattr(record, row.name), words))
             for row in FIELDS
             if row.category == category and getattr(record, row.name) is not None
         ]
@@ -329,7 +329,9 @@ def _record(record: Record, words: Words) -> RecordView:
     )
 
 
-def _field(value: object, words: Words) -> str:
+def _field(name: str, value: object, words: Words) -> str:
+    if name == "visitor":  # the same in every row, and whole at the top of the page
+        return f"{str(value)[:6]}…"
     if isinstance(value, bool):
         return words("privacy.yes") if value else words("privacy.no")
     return str(value)

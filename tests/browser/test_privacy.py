@@ -197,28 +197,26 @@ def test_a_page_of_another_site_changes_nothing(chromium: Browser, served: Serve
             assert context.cookies(served.origin) == before
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("scheme", "size"), [("light", PHONE), ("dark", DESK)], ids=["light", "dark"])
 def test_nothing_stands_in_anybodys_way(
-    chromium: Browser, served: Served, scheme: Literal["light", "dark"]
+    chromium: Browser, served: Served, scheme: Literal["light", "dark"], size: dict[str, int]
 ) -> None:
     """axe finds no fault, in any language, with everything open; nothing is wider than a phone."""
-    with newcomer(chromium, PHONE) as context:
+    with newcomer(chromium, size) as context:
         tab = context.new_page()
         tab.emulate_media(color_scheme=scheme)
         tab.goto(f"{served.origin}/privacy")
         tab.click("text=Allow all")
         tab.goto(f"{served.origin}/shop/basket")
         tab.wait_for_timeout(300)
-        for language in languages():
-            for place, size in (("privacy", PHONE), ("privacy", DESK), ("_impersonal/policy", PHONE)):
-                tab.set_viewport_size({"width": size["width"], "height": size["height"]})
-                tab.goto(f"{served.origin}/{place}?lang={language}")
-                assert tab.get_attribute("html", "lang") == language
-                assert tab.is_visible(f"text={words(language)('privacy.nav_policy')}")
-                tab.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
-                assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), (place, language)
-                found = Axe().run(tab)
-                assert found.violations_count == 0, found.generate_report()
+        for place, language in (*(("privacy", each) for each in languages()), ("_impersonal/policy", "kk")):
+            tab.goto(f"{served.origin}/{place}?lang={language}")
+            assert tab.get_attribute("html", "lang") == language
+            assert tab.is_visible(f"text={words(language)('privacy.nav_policy')}")
+            tab.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
+            assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), (place, language)
+            found = Axe().run(tab)
+            assert found.violations_count == 0, found.generate_report()
 
 
 def test_the_keyboard_reaches_every_switch(chromium: Browser, served: Served) -> None:
