@@ -149,7 +149,7 @@ def test_without_the_middleware_it_says_so() -> None:
     """declare and declared name what is missing."""
     for act in (declare(http_scope()), declared(http_scope())):
         with pytest.raises(ConfigurationError, match="add it"):
-            asyncio.run(act)  # type: ignore[arg-type]
+            asyncio.run(act)
 
 
 def by_header(scope: Any) -> str | None:

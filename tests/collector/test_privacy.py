@@ -504,7 +504,7 @@ def test_guesses_and_replays_get_the_same_404_in_the_same_time(
     assert site.data_of(owner) is not None
 
 
-ELSEWHERE = (
+ELSEWHERE: tuple[list[tuple[str, str]], ...] = (
     [("sec-fetch-site", "cross-site")],
     [("sec-fetch-site", "same-site"), ("origin", "https://example.org")],
     [("origin", "https://evil.example")],

@@ -122,7 +122,7 @@ def test_a_worker_learns_what_another_was_told(rights: Rights, tmp_path: Path) -
     assert (standings.of(ANN), standings.of(BEN)) == (frozenset(["statistics"]), "erased")
     rights.narrow([ANN], ["statistics", "advertising"], 2, DAY_MS)
     standings.refresh(2)
-    assert standings.of(ANN) == {"statistics", "advertising"}
+    assert standings.of(ANN) == frozenset(["statistics", "advertising"])
 
 
 def test_threads_write_one_after_the_other(rights: Rights) -> None:
