@@ -190,7 +190,7 @@ class Tools:
         if not self._standings or not seen.id_cookie:
             return seen
         visitor_id = self._visitor_id(seen.id_cookie, self.date(seen))
-        standing = self._standings.of(self.of_id(visitor_id.bits)) if visitor_id else None
+        standing = self._standings.of(self.of_id(visitor_id.bits), seen.ts_ms) if visitor_id else None
         if standing is None:
             return seen
         if standing == "erased":

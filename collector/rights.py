@@ -335,7 +335,7 @@ class Standings:
 
     def __init__(self, data: Path) -> None:
         self._rights = Rights(data)
-        self._known: dict[int, frozenset[str] | Literal["erased"]] = {}
+        self._known: dict[int, tuple[frozenset[str] | Literal["erased"], int]] = {}
         self._counter = b""
         self._last = 0
         self._day = -1
@@ -359,18 +359,22 @@ class Standings:
         self._read(anew=day != self._day)
         self._counter, self._day = head[_COUNTER], day
 
-    def of(self, subject: str) -> frozenset[str] | Literal["erased"] | None:
-        """What a subject holds at most: purposes, "erased", or None where nothing was narrowed."""
-        return self._known.get(_short(self._rights.mark(subject)))
+    def of(self, subject: str, ts_ms: int) -> frozenset[str] | Literal["erased"] | None:
+        """What a subject holds at most at an instant: purposes, "erased", or None where nothing was narrowed.
+
+        What was seen before a withdrawal was granted then; of who was erased nothing stays, whenever seen.
+        """
+        granted, at_ms = self._known.get(_short(self._rights.mark(subject)), (None, 0))
+        return granted if granted == "erased" or ts_ms >= at_ms else None
 
     def _read(self, anew: bool) -> None:
         """Add what is new; once a day all of it, so that what has ended is forgotten."""
         with closing(self._rights.connect()) as database:
             newest = database.execute("SELECT coalesce(max(number), 0) FROM standing").fetchone()[0]
             anew = anew or newest < self._last
-            query = "SELECT mark, granted FROM standing WHERE number > ?"
+            query = "SELECT mark, granted, at_ms FROM standing WHERE number > ?"
             rows = database.execute(query, (0 if anew else self._last,)).fetchall()
-        found = {_short(mark): _granted(granted) for mark, granted in rows}
+        found = {_short(mark): (_granted(granted), at_ms) for mark, granted, at_ms in rows}
         self._known = found if anew else self._known | found
         self._last = newest
 

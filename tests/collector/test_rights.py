@@ -115,14 +115,15 @@ def test_a_worker_learns_what_another_was_told(rights: Rights, tmp_path: Path) -
     """Standings follow the file, and what was widened again is no longer held back."""
     standings = Standings(tmp_path)
     standings.refresh(0)
-    assert not standings and standings.of(ANN) is None
+    assert not standings and standings.of(ANN, 0) is None
     rights.narrow([ANN], ["statistics"], 1, DAY_MS)
     rights.erase(BEN, RECEIPT, 1, DAY_MS)
     standings.refresh(1)
-    assert (standings.of(ANN), standings.of(BEN)) == (frozenset(["statistics"]), "erased")
+    assert (standings.of(ANN, 1), standings.of(BEN, 1)) == (frozenset(["statistics"]), "erased")
+    assert (standings.of(ANN, 0), standings.of(BEN, 0)) == (None, "erased"), "seen before, written after"
     rights.narrow([ANN], ["statistics", "advertising"], 2, DAY_MS)
     standings.refresh(2)
-    assert standings.of(ANN) == frozenset(["statistics", "advertising"])
+    assert standings.of(ANN, 2) == frozenset(["statistics", "advertising"])
 
 
 def test_threads_write_one_after_the_other(rights: Rights) -> None:
