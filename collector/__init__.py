@@ -4,7 +4,8 @@ policy → consent → capture → writer [enrich → record → sink]
 """
 
 from collector.banner import banner
-from collector.errors import ConfigurationError, ImpersonalError, PolicyError
+from collector.declarations import declare, declared
+from collector.errors import ConfigurationError, DeclarationError, ImpersonalError, PolicyError
 from collector.middleware import Collector, granted, must_ask
 from collector.policy import Policy
 from collector.policy_file import load
@@ -13,6 +14,7 @@ from collector.sinks import LocalFiles, MemorySink, Sink
 __all__ = [
     "Collector",
     "ConfigurationError",
+    "DeclarationError",
     "ImpersonalError",
     "LocalFiles",
     "MemorySink",
@@ -20,6 +22,8 @@ __all__ = [
     "PolicyError",
     "Sink",
     "banner",
+    "declare",
+    "declared",
     "granted",
     "load",
     "must_ask",

@@ -112,7 +112,8 @@ class Choices:
         record.first = True if before.choice is None and held is None else None
         if not await self._writer.durable(record):
             return refusal(503, NOT_STORED)
-        if page and after.fields and not before.fields:
+        # The privacy page is none of the site's pages and is not counted.
+        if page and form.by != "page" and after.fields and not before.fields:
             self._report_granting_view(request, head, after, record.id_cookie, page, form)
 
         response = _answer(after, via, form.back or page)
@@ -123,10 +124,8 @@ class Choices:
             set_cookie(response, identity.COOKIE, "", 0)
         return response
 
-    async def _held(
-        self, head: Headers, before: Decision, after: Decision, now_ms: int
-    ) -> VisitorId | None:
-        """The id that the browser holds, none where it was erased; what it withdraws, it withdraws everywhere.
+    async def _held(self, head: Headers, before: Decision, after: Decision, now_ms: int) -> VisitorId | None:
+        """The id that the browser holds, none where it was erased; what it withdraws ends everywhere.
 
         Raises  OSError where that could not be stored
         """

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from collector import capture
+from collector import capture, declarations
 from collector.consent import Decision, Reason
 from collector.enrich import Enricher
 from collector.errors import ConfigurationError
@@ -24,6 +24,8 @@ from collector.record import Clock
 from collector.rights import Rights, Standings
 from collector.routes import Routes
 from collector.sinks import LocalFiles, Sink
+from collector.subjects import Account, Subjects
+from collector.visitor_pages import Places
 from collector.writer import Writer
 
 # Every framework has types of its own for ASGI's dictionaries and none accepts another's.
@@ -33,6 +35,7 @@ Send = Any
 Message = MutableMapping[str, Any]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+GPC = "/.well-known/gpc.json"
 _DEFAULT = Reason.DEFAULT  # Python 3.11 takes microseconds to find a member of an enum
 
 
@@ -57,6 +60,9 @@ class Collector:
         policy: str | Path | Policy = "policy.toml",
         data: str | Path = "data",
         path: str = "/_impersonal",
+        privacy: str = "",
+        gpc: bool = True,
+        subject: Account | None = None,
         trusted_proxies: Iterable[str] = (),
         mmdb: str | Path | None = None,
         sink: Sink | None = None,
@@ -70,6 +76,9 @@ class Collector:
                 policy: policy.toml, or a Policy
                 data: the site's data directory; made on first use, 0700
                 path: where the script, its events and consent live, on the site's own host
+                privacy: where else the privacy page is shown, for example /privacy; always at <path>/privacy
+                gpc: whether to answer /.well-known/gpc.json; False where the site has its own
+                subject: gives the opaque account id of who is signed in, from a scope; None for nobody
                 trusted_proxies: addresses or networks whose X-Forwarded-For is believed
                 mmdb: a GeoLite2, GeoIP2 or DB-IP database; without one, the embedded country table
                 sink: where records go instead of data/logs, for example MemorySink in a test
@@ -80,7 +89,10 @@ class Collector:
         """
         if not path.startswith("/") or path.endswith("/"):
             raise ConfigurationError(f'path is "{path}": start it with a slash and end it without one')
+        if privacy and (not privacy.startswith("/") or privacy.endswith("/")):
+            raise ConfigurationError(f'privacy is "{privacy}": start it with a slash and end it without one')
         self._path = path
+        self._elsewhere = ({privacy: "/privacy"} if privacy else {}) | ({GPC: "/gpc.json"} if gpc else {})
         self._clock = clock
         directory = Path(data)
         self.policy = policy if isinstance(policy, Policy) else load(policy)
@@ -99,7 +111,19 @@ class Collector:
             quota_bytes=quota,
         )
         self.app = Injection(app, self._observer, self.writer.failed) if inject else app
-        self._routes = Routes(self._observer, self.writer, Rights(directory), Pseudonyms(directory))
+        rights, pseudonyms = Rights(directory), Pseudonyms(directory)
+        subjects = Subjects(self._observer, pseudonyms, subject, self.writer.failed)
+        self._declarations = declarations.Declarations(self._observer, self.writer, rights, subjects)
+        self._routes = Routes(
+            self.policy,
+            self._observer,
+            self.writer,
+            rights,
+            pseudonyms,
+            subjects,
+            self._declarations,
+            Places(path, privacy or path + "/privacy"),
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the collector's own routes; watch the host's page views; pass everything on."""
@@ -108,9 +132,13 @@ class Collector:
             return
         # The host asks granted(scope) in its handlers, so the scope itself carries the way to the answer.
         scope[SCOPE_KEY] = self._observer
+        scope[declarations.SCOPE_KEY] = self._declarations
         path, root_path = scope["path"], scope.get("root_path", "")
         if self._path in path and path.removeprefix(root_path).startswith(self._path + "/"):
             await self._own(scope, receive, send, path.removeprefix(root_path).removeprefix(self._path))
+            return
+        if (path.removeprefix(root_path) if root_path else path) in self._elsewhere:
+            await self._own(scope, receive, send, self._elsewhere[path.removeprefix(root_path)])
             return
         if scope["method"] != "GET":
             await self.app(scope, receive, send)
@@ -127,6 +155,7 @@ class Collector:
             await self._lifespan(scope, receive, send)
             return
         scope[SCOPE_KEY] = self._observer
+        scope[declarations.SCOPE_KEY] = self._declarations
         await self.app(scope, receive, send)
 
     async def _started(self, scope: Scope, root_path: str, send: Send, start: Message) -> None:

@@ -6,6 +6,7 @@ by the decision alone: a field that is not granted is never read.
 """
 
 import secrets
+from collections import Counter
 from collections.abc import Callable
 from datetime import date
 from functools import lru_cache
@@ -175,7 +176,7 @@ class Tools:
         self._standings.refresh(now_ms)
 
     def maintain(self, now_ms: int) -> None:
-        """Destroy the salts of past days; the keys are read anew, should their directory have been replaced."""
+        """Destroy the salts of past days; the keys are read anew: their directory may have been replaced."""
         self.pseudonyms.forget_past_days(now_ms)
         self.of_id.cache_clear()
 
@@ -189,7 +190,7 @@ class Tools:
         if not self._standings or not seen.id_cookie:
             return seen
         visitor_id = self._visitor_id(seen.id_cookie, self.date(seen))
-        standing = self._standings.of(self.of_id(visitor_id.bits)) if visitor_id else None
+        standing = self._standings.of(self.of_id(visitor_id.bits), seen.ts_ms) if visitor_id else None
         if standing is None:
             return seen
         if standing == "erased":
@@ -217,6 +218,8 @@ def _route(
 
 Reader = Callable[[Observation, Tools], Any]
 Rows = tuple[tuple[str, Reader], ...]
+Unnamed = tuple[str, ...]
+"""Fields that purposes grant and a service does not name, each as service.field."""
 
 _MOST_CHOSEN = 1024
 _REPORTED = ("name", "props", "interactive", "engaged_ms", "scroll")  # by the script, of no page view
@@ -287,7 +290,8 @@ class Assembler:
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
-        self._chosen: dict[tuple[int, str, str], tuple[tuple[Field, ...], Rows]] = {}
+        self._chosen: dict[tuple[int, str, str], tuple[tuple[Field, ...], Rows, Unnamed]] = {}
+        self._unnamed: Counter[Unnamed] = Counter()
         self._prefix = secrets.token_hex(8)
         self._numbers = count()
 
@@ -302,6 +306,14 @@ class Assembler:
     def refresh(self, now_ms: int) -> None:
         """Learn who withdrew or was erased since the last call, in whichever worker."""
         self._tools.refresh(now_ms)
+
+    def unnamed(self) -> dict[str, int]:
+        """How often a field was refused because its service does not name it, by service.field."""
+        total: Counter[str] = Counter()
+        for fields, times in self._unnamed.copy().items():
+            for field in fields:
+                total[field] += times
+        return dict(total)
 
     def bot(self, agent: bytes) -> str | None:
         """The category of bot an agent names; None for a person's browser."""
@@ -362,13 +374,15 @@ class Assembler:
         if chosen is None:
             if len(self._chosen) >= _MOST_CHOSEN:
                 self._chosen.clear()
-            rows = tuple(
-                (field.name, READERS[field.name])
-                for field in fields
-                if (service is None or field.name in service.fields)
-                and not (seen.kind == "view" and field.name in _REPORTED)
+            wanted = [field.name for field in fields if seen.kind != "view" or field.name not in _REPORTED]
+            named = [name for name in wanted if service is None or name in service.fields]
+            rows = tuple((name, READERS[name]) for name in named)
+            unnamed = (
+                tuple(f"{service.name}.{name}" for name in wanted if name not in named) if service else ()
             )
-            chosen = self._chosen[key] = (fields, rows)  # which keeps the id its own
+            chosen = self._chosen[key] = (fields, rows, unnamed)  # which keeps the id its own
+        if chosen[2]:
+            self._unnamed[chosen[2]] += 1
         return chosen[1]
 
     def _id(self, seen: Observation, visitor: str) -> str:

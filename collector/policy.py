@@ -175,7 +175,8 @@ class Version:
         """Whether a consent to `older` leaves something of this version unasked."""
         asked = {name: purpose for name, purpose in self.purposes.items() if purpose.refusable}
         return any(purpose.exceeds(older.purposes.get(name)) for name, purpose in asked.items()) or any(
-            attribute.purpose in asked and not older.declares(attribute) for attribute in self.declared.values()
+            attribute.purpose in asked and not older.declares(attribute)
+            for attribute in self.declared.values()
         )
 
     def declares(self, attribute: Attribute) -> bool:

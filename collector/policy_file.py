@@ -215,7 +215,17 @@ def _controller(reader: _Reader, table: object) -> Controller:
     if not isinstance(table, dict):
         reader.mistake(path, "is missing", "add [controller] with name, contact and hosts")
         return Controller("", "", ())
-    known = ("name", "contact", "hosts", "identifier", "address", "country", "storage", "cross_border", "proof_days")
+    known = (
+        "name",
+        "contact",
+        "hosts",
+        "identifier",
+        "address",
+        "country",
+        "storage",
+        "cross_border",
+        "proof_days",
+    )
     reader.only(table, path, known)
     hosts_remedy = 'list the site\'s own host names in lower case, like ["example.org"]'
     hosts = reader.strings(table, path, "hosts", _HOST.fullmatch, hosts_remedy)
@@ -227,7 +237,9 @@ def _controller(reader: _Reader, table: object) -> Controller:
         hosts,
         reader.optional(table, path, "identifier", str.strip, "write it as text, or leave it out"),
         reader.optional(table, path, "address", str.strip, "write it as text, or leave it out"),
-        reader.optional(table, path, "country", _COUNTRY.fullmatch, 'use the two letters of ISO 3166, like "KZ"'),
+        reader.optional(
+            table, path, "country", _COUNTRY.fullmatch, 'use the two letters of ISO 3166, like "KZ"'
+        ),
         reader.optional(table, path, "storage", str.strip, "say in words where the data is kept"),
         reader.flag(table, path, "cross_border"),
         _days(reader, table, path, "proof_days", 760),
@@ -360,9 +372,7 @@ def _retention(reader: _Reader, table: Mapping[str, Any], path: Path) -> int:
     return _days(reader, table, path, "retention_days")
 
 
-def _days(
-    reader: _Reader, table: Mapping[str, Any], path: Path, key: str, default: int | None = None
-) -> int:
+def _days(reader: _Reader, table: Mapping[str, Any], path: Path, key: str, default: int | None = None) -> int:
     remedy = f"use whole days from 1 to {MAX_RETENTION_DAYS}"
     days = reader.take(table, path, key, int, remedy, default)
     if days is not None and not 1 <= days <= MAX_RETENTION_DAYS:

@@ -1,4 +1,4 @@
-"""What visitors said of themselves and of what is kept: rights.sqlite, shared by the workers and the pipeline.
+"""What visitors said of themselves and of what is kept: rights.sqlite, for workers and pipeline alike.
 
     declared    values a visitor declared, and whether they are public
     history     what was done to them, without the values
@@ -119,11 +119,21 @@ class Rights:
         )
         with self._reading() as database:
             rows = database.execute(query, (subject,)).fetchall() if database else []
-        return [Declared(name, msgspec.json.decode(value), bool(public), *rest) for name, value, public, *rest in rows]
+        return [
+            Declared(name, msgspec.json.decode(value), bool(public), *rest)
+            for name, value, public, *rest in rows
+        ]
 
-    def declare(self, subject: str, values: Mapping[str, Value], policy: str, by: By, now_ms: int) -> None:
-        """Store values; one that was there is altered and stays as public as it was."""
+    def declare(self, subject: str, values: Mapping[str, Value], policy: str, by: By, now_ms: int) -> bool:
+        """Store values; one that was there is altered and stays as public as it was.
+
+        False, and nothing is stored, where the subject was erased.
+        """
+        mark = self.mark(subject)
         with self._writing() as database:
+            query = "SELECT 1 FROM standing WHERE mark = ? AND granted IS NULL"
+            if database.execute(query, (mark,)).fetchone():
+                return False
             for name, value in values.items():
                 text = msgspec.json.encode(value).decode()
                 known = database.execute(
@@ -133,13 +143,15 @@ class Rights:
                     continue
                 database.execute(
                     "INSERT INTO declared (subject, name, value, policy, declared_ms) VALUES (?, ?, ?, ?, ?) "
-                    "ON CONFLICT DO UPDATE SET value = excluded.value, policy = excluded.policy, altered_ms = ?",
+                    "ON CONFLICT DO UPDATE SET value = excluded.value, policy = excluded.policy, "
+                    "altered_ms = ?",
                     (subject, name, text, policy, now_ms, now_ms),
                 )
                 _note(database, subject, name, "alter" if known else "declare", by, now_ms)
+        return True
 
     def publish(self, subject: str, names: Iterable[str], now_ms: int) -> None:
-        """Make exactly these values of the visitor's own public, and all others not. The visitor's act alone."""
+        """Make exactly these values of the visitor's own public: the visitor's act alone."""
         wanted = set(names)
         with self._writing() as database:
             known = database.execute("SELECT name, public FROM declared WHERE subject = ?", (subject,))
@@ -213,6 +225,21 @@ class Rights:
                 (receipt, mark, now_ms, msgspec.json.encode({"declared": erased}).decode()),
             )
             _ask(database, subject, "erase", now_ms)
+        return erased
+
+    def erase_account(self, subject: str, receipt: bytes, now_ms: int) -> int:
+        """Erase what an account has declared; give back how many values.
+
+        It is no tombstone: whoever is signed in may declare anew. Nothing else is kept under an account.
+        """
+        with self._writing() as database:
+            erased = database.execute("DELETE FROM declared WHERE subject = ?", (subject,)).rowcount
+            database.execute("DELETE FROM history WHERE subject = ?", (subject,))
+            database.execute(
+                "INSERT INTO receipt (receipt, mark, asked_ms, done_ms, counts) VALUES (?1, ?2, ?3, ?3, ?4) "
+                "ON CONFLICT DO UPDATE SET counts = json_patch(counts, excluded.counts)",
+                (receipt, self.mark(subject), now_ms, msgspec.json.encode({"account": erased}).decode()),
+            )
         return erased
 
     def requests(self) -> list[Request]:
@@ -308,7 +335,7 @@ class Standings:
 
     def __init__(self, data: Path) -> None:
         self._rights = Rights(data)
-        self._known: dict[int, frozenset[str] | Literal["erased"]] = {}
+        self._known: dict[int, tuple[frozenset[str] | Literal["erased"], int]] = {}
         self._counter = b""
         self._last = 0
         self._day = -1
@@ -332,18 +359,22 @@ class Standings:
         self._read(anew=day != self._day)
         self._counter, self._day = head[_COUNTER], day
 
-    def of(self, subject: str) -> frozenset[str] | Literal["erased"] | None:
-        """What a subject holds at most: purposes, "erased", or None where nothing was narrowed."""
-        return self._known.get(_short(self._rights.mark(subject)))
+    def of(self, subject: str, ts_ms: int) -> frozenset[str] | Literal["erased"] | None:
+        """What a subject holds at most at an instant: purposes, "erased", or None where nothing was narrowed.
+
+        What was seen before a withdrawal was granted then; of who was erased nothing stays, whenever seen.
+        """
+        granted, at_ms = self._known.get(_short(self._rights.mark(subject)), (None, 0))
+        return granted if granted == "erased" or ts_ms >= at_ms else None
 
     def _read(self, anew: bool) -> None:
         """Add what is new; once a day all of it, so that what has ended is forgotten."""
         with closing(self._rights.connect()) as database:
             newest = database.execute("SELECT coalesce(max(number), 0) FROM standing").fetchone()[0]
             anew = anew or newest < self._last
-            query = "SELECT mark, granted FROM standing WHERE number > ?"
+            query = "SELECT mark, granted, at_ms FROM standing WHERE number > ?"
             rows = database.execute(query, (0 if anew else self._last,)).fetchall()
-        found = {_short(mark): _granted(granted) for mark, granted in rows}
+        found = {_short(mark): (_granted(granted), at_ms) for mark, granted, at_ms in rows}
         self._known = found if anew else self._known | found
         self._last = newest
 
@@ -379,8 +410,6 @@ def _ask(database: sqlite3.Connection, subject: str, act: Act, now_ms: int) -> N
     )
 
 
-def _note(
-    database: sqlite3.Connection, subject: str, name: str, act: str, by: By, now_ms: int
-) -> None:
+def _note(database: sqlite3.Connection, subject: str, name: str, act: str, by: By, now_ms: int) -> None:
     row: Sequence[Any] = (subject, name, act, by, now_ms)
     database.execute("INSERT INTO history (subject, name, act, by, at_ms) VALUES (?, ?, ?, ?, ?)", row)

@@ -5,6 +5,9 @@ GET  banner      the banner as HTML, for pages from a cache; 204 where nothing i
 POST event       what the script reports; always 204, whatever was decided
 GET  consent     what holds for this browser, and whether it is still to be asked
 POST consent     grant, refuse or withdraw, by form or fetch; durable before the answer
+GET  privacy     the privacy page, its data and its acts: see privacy.py
+GET  policy      the policy in force and its history
+GET  gpc.json    that Global Privacy Control is honoured; browsers look for it under /.well-known
 """
 
 from collections.abc import Awaitable, Callable
@@ -17,9 +20,15 @@ from collector import browser
 from collector.banner import Fragments
 from collector.beacons import Beacons, no_content
 from collector.choices import Choices
+from collector.declarations import Declarations
 from collector.identity import Pseudonyms
 from collector.observer import Observer, Scope
+from collector.policy import Policy
+from collector.policy_page import PolicyPage
+from collector.privacy import Privacy
 from collector.rights import Rights
+from collector.subjects import Subjects
+from collector.visitor_pages import Places
 from collector.web import App, Receive, Threads
 from collector.writer import Writer
 
@@ -29,15 +38,35 @@ EVENT = ("POST", "/event")
 class Routes:
     """Answers the requests under the collector's path."""
 
-    def __init__(self, observer: Observer, writer: Writer, rights: Rights, pseudonyms: Pseudonyms) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        observer: Observer,
+        writer: Writer,
+        rights: Rights,
+        pseudonyms: Pseudonyms,
+        subjects: Subjects,
+        declarations: Declarations,
+        places: Places,
+    ) -> None:
         self._beacons = Beacons(observer, writer)
         self._threads = Threads()
         self._choices = Choices(observer, writer, rights, pseudonyms, self._threads)
+        policies = PolicyPage(policy, observer.clock, places)
+        privacy = Privacy(policy, observer, writer, rights, subjects, declarations, places)
         self._routes: dict[tuple[str, str], Callable[[Request], Awaitable[Response]]] = {
             **{("GET", f"/{name}"): partial(_serve, file) for name, file in browser.FILES.items()},
             ("GET", "/banner"): Fragments(observer).show,
             ("GET", "/consent"): self._choices.show,
             ("POST", "/consent"): self._choices.take,
+            ("GET", "/policy"): policies.show,
+            ("GET", "/gpc.json"): policies.gpc,
+            ("GET", "/privacy"): privacy.show,
+            ("GET", "/privacy/data.json"): privacy.json,
+            ("GET", "/privacy/data.csv"): privacy.csv,
+            ("POST", "/privacy/request"): privacy.request,
+            ("POST", "/privacy/declared"): privacy.declared,
+            ("POST", "/privacy/erase"): privacy.erase,
         }
 
     async def answer(self, scope: Scope, receive: Receive, route: str) -> App:

@@ -90,6 +90,7 @@ class Writer:
         self._glances: deque[bytes] = deque(maxlen=self._limit)
         self._urgent: deque[tuple[Observation, Future[None]]] = deque()
         self._refused: Counter[str] = Counter()  # counted on the event loop
+        self._declined: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()  # counted in the writer thread
         self._bots: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
@@ -134,6 +135,11 @@ class Writer:
     def refuse(self, reason: str) -> None:
         """Count an event that is dropped before it becomes an observation."""
         self._refused[reason] += 1
+
+    def declined(self, reason: str, count: int) -> None:
+        """Count declared values that were not stored: unknown_visitor, not_granted or erased."""
+        if count:
+            self._declined[reason] += count
 
     def failed(self, error: BaseException) -> None:
         """Count a fault of the collector itself, by its type: its text might hold a visitor's data."""
@@ -208,6 +214,8 @@ class Writer:
             "bots": dict(self._bots),
             "decisions": {reason: times for reason, times in self.decisions.items() if times},
             "errors": dict(self._errors),
+            "declined": dict(self._declined),
+            "unnamed": self._assembler.unnamed() if self._assembler else {},
         }
 
     # ---- writer thread --------------------------------------------------------------------------------

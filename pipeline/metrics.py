@@ -38,6 +38,13 @@ def _metrics(status: Status) -> Iterator[tuple[str, str, str, Mapping[str, float
     yield "events", "Events by how far they came in their worker", "state", status.totals
     yield "dropped", "Events that workers dropped", "reason", status.summed("dropped")
     yield "bots", "Requests of programs", "category", status.summed("bots")
+    yield (
+        "unnamed",
+        "Fields refused at capture because their service does not name them",
+        "field",
+        status.summed("unnamed"),
+    )
+    yield "declined", "Declared values that were not stored", "reason", status.summed("declined")
     yield "faults", "Faults inside the collector", "type", status.summed("errors")
     yield "frames", "Frames of the logs by what became of them", "outcome", status.outcomes
     yield "waiting_log_bytes", "Log that no run has read yet", "", waiting

@@ -53,6 +53,10 @@ class Worker(msgspec.Struct):
     bots: dict[str, int] = {}
     decisions: dict[str, int] = {}
     errors: dict[str, int] = {}
+    declined: dict[str, int] = {}
+    """Declared values that were not stored, by reason."""
+    unnamed: dict[str, int] = {}
+    """Fields refused at capture because their service does not name them, as service.field."""
     alive: bool = False
     unaccounted: int = 0
     """Accepted by a process that is gone, and neither written nor dropped."""
@@ -204,7 +208,7 @@ def _spent(ledger: Ledger, day: str, releases: list[str]) -> Spending:
 def as_json(status: Status) -> dict[str, Any]:
     """The status with its sums, for a program to read."""
     made: dict[str, Any] = msgspec.to_builtins(status)
-    sums = {"dropped": status.summed("dropped"), "bots": status.summed("bots")}
+    sums = {name: status.summed(name) for name in ("dropped", "bots", "declined", "unnamed")}
     return {"totals": status.totals | sums, "outcomes": status.outcomes, "lost": status.lost, **made}
 
 
@@ -249,7 +253,12 @@ def _workers_in_words(status: Status) -> Iterator[str]:
     since = f", counted since {day_of(status.workers[0].started_ms)}" if status.workers else ""
     yield f"Collector: {_many(alive, 'worker')} at work, {len(status.workers) - alive} ended{since}"
     yield "  " + ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in status.totals.items())
-    for counter, title in (("bots", "bots"), ("errors", "faults of the collector, none of the site's")):
+    for counter, title in (
+        ("bots", "bots"),
+        ("unnamed", "fields refused, because their service does not name them"),
+        ("declined", "declared values not stored, for want of a grant or a visitor to store them for"),
+        ("errors", "faults of the collector, none of the site's"),
+    ):
         if counts := status.summed(counter):
             yield f"  {title}: {_listed(counts)}"
     for name in status.unreadable:

@@ -48,6 +48,7 @@ FILES = {
     "beacon.js": File(_served(_text("beacon.js")), "text/javascript"),
     "banner.js": File(_served(_text("banner.js")), "text/javascript"),
     "banner.css": File(_packed(_text("banner.css")), "text/css"),
+    "privacy.css": File(_packed(_text("privacy.css")), "text/css"),
 }
 BEACON = FILES["beacon.js"].content
 BEACON_ETAG = FILES["beacon.js"].etag

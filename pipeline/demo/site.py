@@ -1,9 +1,11 @@
 """A small real site: articles, a shop, an API, a streamed page; `Collector` is mounted in one line."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from string import Template
+from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -12,8 +14,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from collector import Collector, Policy, banner, granted, load
-from collector.policy import Purpose
+from collector import Collector, DeclarationError, banner, declare, declared, load
 from pipeline.demo.content import ARTICLES, CLOUDS, MONTHS, PRODUCTS
 
 HERE = Path(__file__).parent
@@ -38,13 +39,13 @@ def build(data: Path, clock: Callable[[], int]) -> Starlette:
     app = Starlette(
         routes=[
             Route("/", _page("home", "Home")),
-            Route("/about", _page("about", "About")),
+            Route("/about", _about, methods=["GET"]),
+            Route("/about", _tell, methods=["POST"]),
             Route("/articles", _articles),
             Route("/articles/{slug}", _article),
             Route("/clouds", _page("clouds", "Clouds")),
             Route("/clouds/{cloud}", _cloud),
             Route("/almanac", _almanac),
-            Route("/privacy", _privacy),
             Route("/shop", _shop),
             Mount(
                 "/shop",
@@ -61,7 +62,9 @@ def build(data: Path, clock: Callable[[], int]) -> Starlette:
         exception_handlers={404: _lost},
     )
     app.state.policy = policy
-    app.add_middleware(Collector, policy=policy, data=data, trusted_proxies=[PROXY], clock=clock)
+    app.add_middleware(
+        Collector, policy=policy, data=data, privacy="/privacy", trusted_proxies=[PROXY], clock=clock
+    )
     return app
 
 
@@ -148,38 +151,28 @@ async def _lost(request: Request, error: Exception) -> Response:
     return _html(request, "Not found", "<h1>Not found</h1><p>No page of the diary has this address.</p>", 404)
 
 
-# ---- privacy ------------------------------------------------------------------------------------------
+# ---- declared -----------------------------------------------------------------------------------------
 
 
-async def _privacy(request: Request) -> Response:
-    policy: Policy = request.app.state.policy
-    version = policy.versions[-1]
-    holds = granted(request.scope)
-    refusable = {name: purpose for name, purpose in version.purposes.items() if purpose.refusable}
-    allowed = [name for name in refusable if name in holds]
-    state = (
-        f"You allow: {', '.join(allowed)}."
-        if allowed
-        else "You have allowed nothing, so nothing about your visit is written down."
-    )
-    purposes = "".join(_purpose(purpose, name in holds, allowed) for name, purpose in refusable.items())
-    title = f"policy {version.id}, in force since {version.effective}"
-    return _html(request, "Privacy", _render("privacy", state=f"{state} ({title})", purposes=purposes))
+async def _about(request: Request) -> Response:
+    """A question whose answer the visitor sees, alters and erases on the privacy page."""
+    known = (await declared(request.scope)).get("age_band")
+    said = f"You told us: {known.value}." if known else "You have not told us."
+    return _html(request, "About", _render("about", said=said, options=_ages(request)))
 
 
-def _purpose(purpose: Purpose, held: bool, allowed: list[str]) -> str:
-    """A purpose with a button that turns it over and leaves the others as they are."""
-    carried = [purpose.name] if held else [*allowed, purpose.name]
-    return _render(
-        "purpose",
-        name=purpose.name.capitalize(),
-        status="allowed" if held else "not allowed",
-        text=purpose.text,
-        fields=" · ".join(f"{category}: {level}" for category, level in purpose.fields.items()),
-        carried="".join(f'<input type="hidden" name="purposes" value="{name}">' for name in carried),
-        button=f'<button name="act" value="{"withdraw" if held else "grant"}">'
-        f"{'Withdraw' if held else 'Allow'}</button>",
-    )
+async def _tell(request: Request) -> Response:
+    """Stores nothing for a visitor who has not granted the purpose of the answer."""
+    body = (await request.body())[:64].decode("latin-1")
+    answer = parse_qs(body).get("age_band", [""])[0]
+    with suppress(DeclarationError):
+        await declare(request.scope, age_band=answer)
+    return RedirectResponse("/about#age", 303)
+
+
+def _ages(request: Request) -> str:
+    version = request.app.state.policy.versions[-1]
+    return "".join(f"<option>{option}</option>" for option in version.declared["age_band"].options)
 
 
 # ---- rendering ----------------------------------------------------------------------------------------

@@ -19,17 +19,23 @@ GOOD = """\
 name = "Example"
 contact = "privacy@example.org"
 hosts = ["example.org"]
+identifier = "123456789012"
+country = "KZ"
+cross_border = true
+proof_days = 700
 
 [[versions]]
 id = "v1"
 modified = 2026-01-01
 effective = 2026-01-15
 summary = "The first."
+summaries = { ru = "Первая." }
 
 [versions.purposes.statistics]
 access = "consent"
 basis = "consent"
 text = "We count visits."
+texts = { ru = "Мы считаем.", pt-br = "Contamos." }
 retention_days = 90
 recipients = ["A counting house"]
 fields = { cookie = "long-lived", time = "second", page = "path" }
@@ -38,6 +44,20 @@ fields = { cookie = "long-lived", time = "second", page = "path" }
 mount = "/shop"
 retention_days = 30
 fields = { visitor = "mandatory", path = "optional" }
+
+[versions.declared.age_band]
+type = "choice"
+purpose = "statistics"
+retention_days = 62
+text = "Your age."
+mandatory = true
+options = ["18-24", "25-34"]
+
+[versions.declared.city]
+type = "text"
+purpose = "statistics"
+retention_days = 61
+text = "Your city."
 
 [[versions]]
 id = "v2"
@@ -88,6 +108,14 @@ def test_a_policy_says_what_its_file_says(tmp_path: Path) -> None:
     assert (statistics.retention_days, statistics.recipients) == (90, ("A counting house",))
     assert statistics.levels == {"cookie": 2, "browser": 0, "time": 2, "page": 2, "ip": 0}
     assert first.services["shop"].fields == {"visitor": "mandatory", "path": "optional"}
+    age, city = first.declared.values()
+    assert (age.type, age.purpose, age.retention_days, age.mandatory) == ("choice", "statistics", 62, True)
+    assert (age.options, city.options, city.mandatory) == (("18-24", "25-34"), (), False)
+    assert (statistics.said_in("pt-br"), statistics.said_in("kk")) == ("Contamos.", "We count visits.")
+    assert (first.summed_up_in("ru"), first.summed_up_in("kk")) == ("Первая.", "The first.")
+    controller = loaded.controller
+    assert (controller.identifier, controller.country, controller.address) == ("123456789012", "KZ", "")
+    assert (controller.cross_border, controller.proof_days) == (True, 700)
     assert loaded.budget.shares == {"visitors": 0.5, "pages": 0.5}
     assert (loaded.budget.tier, loaded.budget.pages) == ("medium", ("/", "/about"))
 
@@ -118,6 +146,28 @@ MISTAKES = {
     "visitors = 0.5": ("visitors = 0.75", "budget.shares sum to 1.25", "lower them"),
     "pages = 0.5": ("pages = nan", "budget.shares.pages is nan", "above 0 and up to 1"),
     "[versions.services.shop]": ("[versions.services.Shop]", "services.Shop is no name", "lower-case"),
+    'country = "KZ"': ('country = "Kazakhstan"', 'controller.country is "Kazakhstan"', "ISO 3166"),
+    "cross_border = true": ('cross_border = "yes"', "cross_border is 'yes'", "true or false"),
+    "proof_days = 700": ("proof_days = 0", "proof_days is 0", "from 1 to 760"),
+    'ru = "Первая."': ('RU = "Первая."', "summaries.RU is no language", 'like "ru"'),
+    'ru = "Мы считаем."': ('ru = " "', "texts.ru is ' '", "in that language"),
+    'type = "choice"': ('type = "list"', 'type is "list"', '"text", "choice"'),
+    'type = "text"': ('type = "choice"', "city.options is missing", "what can be chosen"),
+    'options = ["18-24", "25-34"]': ("", "age_band.options is missing", "what can be chosen"),
+    'text = "Your city."': (
+        'text = "Your city."\noptions = ["a"]',
+        "options is given for text",
+        "only a choice",
+    ),
+    'text = "Your age."': ('text = ""', 'age_band.text is ""', "what is asked"),
+    'purpose = "statistics"': ('purpose = "advertising"', "does not name", "use one of statistics"),
+    "[versions.declared.city]": (
+        "[versions.declared.my-city]",
+        "my-city is no name",
+        "letters, digits and _",
+    ),
+    "mandatory = true": ("mandatory = 1", "mandatory is 1", "true or false"),
+    "retention_days = 62": ("retention_days = 0", "retention_days is 0", "whole days"),
     "[budget]": ("[allowance]", "allowance is not known here", "controller, versions, budget"),
 }
 

@@ -277,7 +277,7 @@ def test_no_event_makes_a_record_over_8_kib() -> None:
             event = {"k": "event", "u": "/", "n": "n", "p": content}
             body = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
             assert 3500 < len(body) <= 4096
-            site._routes._events = RateLimit()
+            site._routes._beacons._limit = RateLimit()
             assert post(site, "/_impersonal/event", body, [("content-type", "text/plain")]).status == 204
             sent += 1
     site.writer.stop()

@@ -71,6 +71,17 @@ def test_counters_add_up_over_workers(tmp_path: Path) -> None:
     assert said.index("1 rate:") < said.index("Lost:") < said.index("2 queue_full:")
 
 
+def test_what_was_never_taken_is_told(tmp_path: Path) -> None:
+    """Fields that a service does not name and values that were not stored are counted, and no loss."""
+    persist(tmp_path, "aa", unnamed={"shop.scroll": 2, "shop.country": 1}, declined={"not_granted": 4})
+    persist(tmp_path, "bb", unnamed={"shop.scroll": 3})
+    status = read_status(tmp_path)
+    assert as_json(status)["totals"]["unnamed"] == {"shop.scroll": 5, "shop.country": 1}
+    assert status.lost == {}
+    assert "their service does not name them: 5 shop.scroll, 1 shop.country" in words(tmp_path)
+    assert "4 not_granted" in words(tmp_path)
+
+
 def test_every_frame_of_the_logs_is_told(tmp_path: Path) -> None:
     """Rows, duplicates, quarantine by reason, late frames, and bytes that still wait."""
     write(tmp_path, [frame(1), frame(1), frame(2), frame(3, v=9), b"junk\n"])
@@ -109,7 +120,8 @@ def test_a_program_reads_the_same(tmp_path: Path, key: str) -> None:
 
 def test_a_monitor_reads_the_same(tmp_path: Path) -> None:
     """The Prometheus form holds every counter with its label, and parses as Prometheus reads it."""
-    persist(tmp_path, "aa", accepted=9, written=3, dropped={"bot": 1, "quota": 2}, errors={"OSError": 4})
+    counts = {"errors": {"OSError": 4}, "unnamed": {"shop.scroll": 6}, "declined": {"not_granted": 7}}
+    persist(tmp_path, "aa", accepted=9, written=3, dropped={"bot": 1, "quota": 2}, **counts)
     write(tmp_path, [frame(1), frame(2, v=9)])
     ingest(tmp_path, lambda: CLOSED_MS, lambda *_: None)
     found = {
@@ -120,6 +132,9 @@ def test_a_monitor_reads_the_same(tmp_path: Path) -> None:
     assert found["impersonal_lost_total",] == 2 + 3 + 1
     assert found["impersonal_lost", "unaccounted"] == 3 and found["impersonal_lost", "version"] == 1
     assert found["impersonal_dropped", "quota"] == 2 and found["impersonal_faults", "OSError"] == 4
+    assert (
+        found["impersonal_unnamed", "shop.scroll"] == 6 and found["impersonal_declined", "not_granted"] == 7
+    )
     assert found["impersonal_workers", "ended"] == 1 and found["impersonal_frames", "rows"] == 1
     assert found["impersonal_waiting_log_bytes",] == 0 and found["impersonal_open_days",] == 1
 
@@ -148,7 +163,7 @@ def test_every_reason_of_the_collector_has_its_words() -> None:
     """Whatever the source drops an event for is a row of the table, and no row is without its source."""
     source = "".join(path.read_text() for path in (ROOT / "collector").glob("*.py"))
     said = set(re.findall(r'(?:_refused|_dropped)\["(\w+)"\]|Dropped\("(\w+)"', source))
-    privacy = (ROOT / "collector" / "privacy.py").read_text()
-    said |= {(reason, "") for reason in re.findall(r'return "(\w+)"(?:  #|\n)', privacy)}
+    beacons = (ROOT / "collector" / "beacons.py").read_text()
+    said |= {(reason, "") for reason in re.findall(r'return "(\w+)"(?:  #|\n)', beacons)}
     assert {first or second for first, second in said} | {"unaccounted"} == set(DROPS)
     assert set(REASONS) | {"late", "duplicate"} == set(FRAMES)

@@ -1,0 +1,307 @@
+"""The privacy page: what is held about a visitor, and the switches. Only id cookie or account opens it.
+
+    GET   privacy             the page
+    GET   privacy/data.json   everything that is at hand, to take along; 404 for whoever proves nothing
+    GET   privacy/data.csv    the same as a table
+    POST  privacy/request     gather the rest: the pipeline answers within a minute
+    POST  privacy/declared    alter, publish or erase declared values
+    POST  privacy/erase       erase everything, or all that belongs to this browser
+
+Every act is same-origin, durable before its answer, and changes nothing when it comes twice.
+"""
+
+import re
+import secrets
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from collector import consent, downloads, holdings, identity
+from collector.capture import Headers, picked
+from collector.choices import STANDING_DAYS
+from collector.consent import Choice, Decision
+from collector.declarations import Declarations
+from collector.declared import read as read_value
+from collector.errors import DeclarationError
+from collector.holdings import Holdings
+from collector.observer import Observer
+from collector.policy import Attribute, Policy
+from collector.privacy_view import Seen, view_of
+from collector.rate_limit import RateLimit
+from collector.record import DAY_MS, date_of
+from collector.rights import Receipt, Rights, receipt_of
+from collector.subjects import Subjects, Who
+from collector.visitor_pages import Places, answer_page, language_of
+from collector.web import NO_STORE, Threads, is_same_origin, read_body, read_form, refusal, set_cookie
+from collector.writer import Writer
+
+RECEIPT_COOKIE = "__Host-receipt"
+RECEIPT_DAYS = 30
+READS = (20.0, 1.0)  # of the disk, by one address: at once, a second after that
+ACTS = (20.0, 1.0)
+
+_NUMBER = re.compile(r"[0-9a-f]{32}")
+_NOTHING = "nothing is at hand for this browser: open the privacy page"
+
+Act = Literal["save", "erase", "erase_all"]
+
+
+class DeclaredForm(msgspec.Struct, frozen=True):
+    """What the page posts to `privacy/declared`."""
+
+    act: Act
+    name: str = ""
+    value: str = ""
+    public: str = ""
+    """on: others may see it."""
+
+
+class EraseForm(msgspec.Struct, frozen=True):
+    """What the page posts to `privacy/erase`."""
+
+    what: Literal["all", "browser"]
+    """all: the account's declared values as well."""
+
+
+class Privacy:
+    """Answers for the privacy page."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        observer: Observer,
+        writer: Writer,
+        rights: Rights,
+        subjects: Subjects,
+        declarations: Declarations,
+        places: Places,
+    ) -> None:
+        self._policy = policy
+        self._observer = observer
+        self._writer = writer
+        self._rights = rights
+        self._data: Path = rights.path.parent
+        self._subjects = subjects
+        self._declarations = declarations
+        self._places = places
+        self._threads = Threads()  # of its own: a page that searches the log keeps no consent waiting
+        self._reads = RateLimit(*READS)
+        self._acts = RateLimit(*ACTS)
+
+    # ---- to see ---------------------------------------------------------------------------------------
+
+    async def show(self, request: Request) -> Response:
+        """The page, for whoever asks: it tells what holds for this browser, and what is held."""
+        if self._is_too_often(request, self._reads):
+            return refusal(429, "too many pages at once: please wait a moment")
+        return await self._page(request)
+
+    async def json(self, request: Request) -> Response:
+        """Everything that is at hand as JSON."""
+        return await self._download(request, "json")
+
+    async def csv(self, request: Request) -> Response:
+        """Everything that is at hand as CSV."""
+        return await self._download(request, "csv")
+
+    async def _download(self, request: Request, form: Literal["json", "csv"]) -> Response:
+        """The file; the same 404 after the same work for no cookie, another's, an erased or a guessed one."""
+        if self._is_too_often(request, self._reads):
+            return refusal(429, "too many downloads at once: please wait a moment")
+        now_ms = self._observer.clock()
+        who = self._subjects.of(request.scope, picked(request.scope["headers"]), now_ms)
+        held = await self._threads.run(holdings.find, self._data, self._rights, who, now_ms)
+        if held.is_empty:
+            return refusal(404, _NOTHING)
+        if form == "json":
+            content, kind = (
+                downloads.as_json(held, who.browser if who.has_id else None, now_ms),
+                "application/json",
+            )
+        else:
+            content, kind = downloads.as_csv(held), "text/csv; charset=utf-8"
+        name = f'attachment; filename="privacy-{date_of(now_ms)}.{form}"'
+        headers = {**NO_STORE, "content-disposition": name, "x-content-type-options": "nosniff"}
+        return Response(content, media_type=kind, headers=headers)
+
+    async def _page(self, request: Request, status: int = 200, problem: str = "") -> Response:
+        head, now_ms = picked(request.scope["headers"]), self._observer.clock()
+        who = self._subjects.of(request.scope, head, now_ms)
+        number = request.cookies.get(RECEIPT_COOKIE, "")
+        held, receipt, standing = await self._threads.run(self._look, who, number, now_ms)
+        decision = self._observer.decide(head, now_ms)
+        if isinstance(standing, frozenset):
+            decision = decision.within(standing)
+        seen = Seen(
+            decision,
+            *consent.signals(head.get(b"sec-gpc"), head.get(b"dnt")),
+            held,
+            who,
+            receipt,
+            is_erased=standing == "erased",
+        )
+        words = language_of(request)
+        done = request.query_params.get("done", "")
+        return answer_page(
+            request,
+            "privacy",
+            self._places,
+            words,
+            status=status,
+            controller=self._policy.controller,
+            page="privacy",
+            problem=problem and words(f"privacy.problems.{problem}"),
+            done=words.get(f"privacy.done.{done}", "") if done else "",
+            view=view_of(seen, words),
+            now=date_of(now_ms),
+        )
+
+    def _look(
+        self, who: Who, number: str, now_ms: int
+    ) -> tuple[Holdings, Receipt | None, frozenset[str] | Literal["erased"] | None]:
+        held = holdings.find(self._data, self._rights, who, now_ms) if who.subjects else Holdings()
+        receipt = self._rights.receipt(receipt_of(number)) if _NUMBER.fullmatch(number) else None
+        return held, receipt, self._rights.standing(who.browser)
+
+    # ---- to change ------------------------------------------------------------------------------------
+
+    async def request(self, request: Request) -> Response:
+        """Ask the pipeline for everything that no worker sees."""
+        if refused := self._refused(request):
+            return refused
+        head, now_ms = picked(request.scope["headers"]), self._observer.clock()
+        who = self._subjects.of(request.scope, head, now_ms)
+        if who.has_id and not await self._stored(self._ask, who.browser, now_ms):
+            return await self._page(request, 503, "not_stored")
+        return self._back(request, "asked", "records")
+
+    async def declared(self, request: Request) -> Response:
+        """Alter, publish or erase declared values."""
+        if refused := self._refused(request):
+            return refused
+        body = await read_body(request.receive)
+        form = read_form(request, body, DeclaredForm) if body is not None else None
+        head, now_ms = picked(request.scope["headers"]), self._observer.clock()
+        decision = self._observer.decide(head, now_ms)
+        attributes = decision.version.declared if decision.version else {}
+        attribute = attributes.get(form.name) if form else None
+        if form is None or (form.act == "save" and attribute is None):
+            return await self._page(request, 400, "unreadable")
+        who = self._subjects.of(request.scope, head, now_ms)
+        if form.act != "save":
+            if attribute and attribute.mandatory and form.act == "erase":
+                return await self._page(request, 409, "mandatory")
+            names = [form.name] if form.act == "erase" else []
+            if not await self._stored(self._forget, who, names, now_ms):
+                return await self._page(request, 503, "not_stored")
+            return self._back(request, "erased_declared", "declared")
+        assert attribute is not None  # noqa: S101 - refused above
+        return await self._save(request, who, attribute, form, now_ms)
+
+    async def _save(
+        self, request: Request, who: Who, attribute: Attribute, form: DeclaredForm, now_ms: int
+    ) -> Response:
+        try:
+            value = read_value(attribute, form.value)
+        except DeclarationError:
+            return await self._page(request, 400, f"misfit_{attribute.type}")
+        try:
+            stored = await self._declarations.declare(request.scope, {attribute.name: value}, "visitor")
+        except OSError as error:
+            self._writer.failed(error)
+            return await self._page(request, 503, "not_stored")
+        if not stored:
+            return await self._page(request, 409, "not_granted")
+        if not await self._stored(self._publish, who, attribute.name, form.public == "on", now_ms):
+            return await self._page(request, 503, "not_stored")
+        return self._back(request, "saved", "declared")
+
+    async def erase(self, request: Request) -> Response:
+        """Erase: the tombstone first, then the cookies; a receipt tells what becomes of the rest."""
+        if refused := self._refused(request):
+            return refused
+        body = await read_body(request.receive)
+        form = read_form(request, body, EraseForm) if body is not None else None
+        if form is None:
+            return await self._page(request, 400, "unreadable")
+        head, now_ms = picked(request.scope["headers"]), self._observer.clock()
+        who = self._subjects.of(request.scope, head, now_ms)
+        number = secrets.token_hex(16)
+        if who.subjects and not await self._stored(self._erase, who, form.what, receipt_of(number), now_ms):
+            return await self._page(request, 503, "not_stored")
+        response = self._back(request, "erased", "receipt")
+        if who.subjects:
+            set_cookie(response, RECEIPT_COOKIE, number, RECEIPT_DAYS)
+        set_cookie(response, identity.COOKIE, "", 0)
+        refused_choice = _refusal(self._observer.decide(head, now_ms), date_of(now_ms))
+        if refused_choice is not None:
+            set_cookie(response, consent.COOKIE, refused_choice.cookie(), refused_choice.lifetime_days)
+        return response
+
+    # ---- in a thread ----------------------------------------------------------------------------------
+
+    def _ask(self, subject: str, now_ms: int) -> None:
+        if self._rights.standing(subject) != "erased":
+            self._rights.ask(subject, now_ms)
+
+    def _forget(self, who: Who, names: list[str], now_ms: int) -> None:
+        """Erase the named values, or all of them."""
+        for subject in who.subjects:
+            known = names or [value.name for value in self._rights.declared(subject)]
+            self._rights.forget_declared(subject, known, now_ms)
+
+    def _publish(self, who: Who, name: str, public: bool, now_ms: int) -> None:
+        """Open one value to others, or close it; the rest stays as it is."""
+        subject = who.subjects[0]
+        known = {value.name for value in self._rights.declared(subject) if value.public}
+        self._rights.publish(subject, known | {name} if public else known - {name}, now_ms)
+
+    def _erase(self, who: Who, what: Literal["all", "browser"], receipt: bytes, now_ms: int) -> None:
+        days = max(STANDING_DAYS, self._policy.controller.proof_days)  # old logs may come back from a back-up
+        if who.has_id:
+            self._rights.erase(who.browser, receipt, now_ms, now_ms + days * DAY_MS)
+        if who.account and what == "all":
+            self._rights.erase_account(who.account, receipt, now_ms)
+
+    # ---- shared ---------------------------------------------------------------------------------------
+
+    async def _stored(self, act: Callable[..., None], *arguments: object) -> bool:
+        """Whether an act was stored; nothing has changed where it could not be."""
+        try:
+            await self._threads.run(act, *arguments)
+        except OSError as error:
+            self._writer.failed(error)
+            return False
+        return True
+
+    def _refused(self, request: Request) -> Response | None:
+        """Why an act is not even read."""
+        if not is_same_origin(request.scope, self._observer.own_hosts):
+            return refusal(403, "this request came from another site: use the site's own privacy page")
+        if self._is_too_often(request, self._acts):
+            return refusal(429, "too many requests from this address: please wait a moment and try again")
+        return None
+
+    def _is_too_often(self, request: Request, limit: RateLimit) -> bool:
+        head: Headers = picked(request.scope["headers"])
+        address = self._observer.address(request.scope, head)
+        return bool(address) and not limit.allows(address)  # the unknown are many
+
+    def _back(self, request: Request, done: str, place: str) -> Response:
+        """To the page again, by GET, in the language it was in."""
+        language = request.query_params.get("lang", "")
+        chosen = f"&lang={language}" if re.fullmatch("[a-z-]{2,16}", language) else ""
+        target = f"{request.scope.get('root_path', '')}{self._places.privacy}?done={done}{chosen}#{place}"
+        return RedirectResponse(target, 303, headers=NO_STORE)
+
+
+def _refusal(decision: Decision, today: date) -> Choice | None:
+    """The choice of who wants nothing more kept."""
+    if decision.version is None:
+        return None
+    return Choice(decision.version.id, today, frozenset(), identity.began(decision, today), "form")

@@ -1,0 +1,39 @@
+"""A service's regulation: what it does not name is refused at capture, and counted."""
+
+from collector.policy import Service
+from tests.asgi import get
+from tests.collector.test_middleware import Site
+from tests.policies import EVERYTHING, NECESSARY, policy, purpose, version
+
+SHOP = Service("shop", "/product", {"visitor": "mandatory", "path": "optional"}, 30)
+RULES = policy(version(NECESSARY, purpose("statistics", EVERYTHING), services=(SHOP,)))
+
+
+def test_what_a_service_does_not_name_is_counted() -> None:
+    """Two views of the shop: each granted field that it does not name was refused twice, others never."""
+    site = Site(RULES)
+    visitor = site.grant()
+    for target in ("/product/1", "/product/2", "/"):
+        get(site.collector, target, headers=[visitor])
+    shop = [view for view in site.views() if view.service == "shop"]
+    assert [(view.path, view.country, view.browser) for view in shop] == [
+        ("/product/1", None, None),
+        ("/product/2", None, None),
+    ]
+    refused = site.collector.writer.counters()["unnamed"]
+    assert refused["shop.country"] == refused["shop.browser"] == 2
+    assert "shop.path" not in refused and "shop.visitor" not in refused
+    assert "shop.scroll" not in refused, "a view the server counts has none"
+    assert all(name.startswith("shop.") for name in refused)
+
+
+def test_what_no_purpose_grants_is_not_refused_by_the_service() -> None:
+    """A field that was not granted was never asked of the service."""
+    coarse = policy(version(NECESSARY, purpose("statistics", {"page": "path"}), services=(SHOP,)))
+    site = Site(coarse)
+    get(site.collector, "/product/1", headers=[site.grant()])
+    site.records()
+    assert set(site.collector.writer.counters()["unnamed"]) <= {
+        f"shop.{name}"
+        for name in ("visitor", "cohort", "route", "referrer", "utm_source", "utm_medium", "utm_campaign")
+    }
