@@ -127,7 +127,7 @@ class Gate:
     def has_changed(self, now_ms: int) -> bool:
         """Whether what a visitor in the transfer holds has changed since it was looked at."""
         self._standings.refresh(now_ms)
-        return any(self._standings.of(subject) != stood for subject, stood in self._stood.items())
+        return any(self._standings.of(subject, now_ms) != stood for subject, stood in self._stood.items())
 
     def records(self) -> Iterator[bytes]:
         """Covered declared values, then covered records, masked, oldest first."""
@@ -171,7 +171,7 @@ class Gate:
         """
         version = self._policy.version(recorded)
         attribute = version.declared.get(name) if version else None
-        standing = self._stood.setdefault(subject, self._standings.of(subject))
+        standing = self._stood.setdefault(subject, self._standings.of(subject, self._now_ms))
         if version is None or attribute is None or isinstance(standing, str):
             return None
         purpose = version.purposes[attribute.purpose]
@@ -202,7 +202,7 @@ class Gate:
     def _record(self, row: dict[str, Any]) -> dict[str, Any] | None:
         """A record as the recipient gets it; None where nothing covers it."""
         visitor = row["visitor"]
-        standing = self._stood.setdefault(visitor, self._standings.of(visitor))
+        standing = self._stood.setdefault(visitor, self._standings.of(visitor, self._now_ms))
         if isinstance(standing, str):  # erased
             return None
         day = row["ts_ms"] // DAY_MS
