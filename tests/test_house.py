@@ -35,6 +35,7 @@ PRIVATE_STORE = (
     "spec",
     "commitment",
     "rights",
+    "retention",
     "status",
     "access_log",
     "log_days",
