@@ -11,6 +11,7 @@ from pipeline.audit.released import Books, Release
 from pipeline.audit.said import Mistake, Skipped
 from pipeline.commitment import KEY, commitment
 from pipeline.engine import connect
+from pipeline.errors import StoreError
 from pipeline.published import Manifest
 from pipeline.retention import retention_days
 from pipeline.spec import CODE_VERSION, Mechanism, Spec, mechanism
@@ -150,7 +151,10 @@ def inputs(books: Books) -> Found:
 def _removed(books: Books, days: tuple[str, ...]) -> list[str]:
     """Why rows of some days were removed after they were sealed: erased, expired."""
     with connect() as database:
-        found = [each for day in days for each in manifests(database, events_of(books.data, day))]
+        try:
+            found = [each for day in days for each in manifests(database, events_of(books.data, day))]
+        except StoreError:  # a file that was changed by somebody else
+            return []
     return sorted({why for manifest in found for why in manifest.removed})
 
 

@@ -51,11 +51,15 @@ def remove_old_answers(data: Path, now_ms: int) -> int:
 
 
 def answers(data: Path) -> dict[Path, int]:
-    """The answers that wait to be fetched, and when each was made in UTC milliseconds."""
-    return {
-        path: msgspec.json.decode(path.read_bytes(), type=_Made).made_ms
-        for path in sorted((data / OUTBOX).glob("*.json"))
-    }
+    """The answers that wait to be fetched, and when each was made, in UTC milliseconds; 0: damaged."""
+    return {path: _made_ms(path) for path in sorted((data / OUTBOX).glob("*.json"))}
+
+
+def _made_ms(path: Path) -> int:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Made).made_ms
+    except msgspec.DecodeError:
+        return 0
 
 
 def _stored(data: Path, subject: str) -> Iterator[Record]:

@@ -61,7 +61,7 @@ def erase(data: Path, subjects: Collection[str]) -> dict[str, Counter[str]]:
 
 def _remove_leftovers(data: Path) -> None:
     """What a killed run left aside holds records, and no run needs it."""
-    for directory, _ in days_of(data / EVENTS):
+    for directory, _ in (*days_of(data / EVENTS), *days_of(data / QUARANTINE)):
         for aside in directory.glob(".*"):
             aside.unlink()
     shutil.rmtree(data / "spill", ignore_errors=True)
@@ -120,7 +120,10 @@ def _erase_quarantined(data: Path, removed: Mapping[str, Counter[str]]) -> None:
 
 
 def _named_in(line: bytes, subjects: Collection[str]) -> list[str]:
-    raw = b64decode(msgspec.json.decode(line, type=_Quarantined).bytes)
+    try:
+        raw = b64decode(msgspec.json.decode(line, type=_Quarantined).bytes)
+    except (msgspec.DecodeError, ValueError):  # half a line of a run that was killed: nobody knows whose
+        return list(subjects)
     return [subject for subject in subjects if subject.encode() in raw]
 
 

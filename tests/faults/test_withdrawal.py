@@ -22,10 +22,15 @@ from collector import Collector
 from collector.identity import Pseudonyms
 from collector.record import DAY_MS
 from collector.rights import Rights, receipt_of
+from pipeline.demo.disk import found_on_disk
+from pipeline.ingest import ingest
+from pipeline.rights.access import records_of
+from pipeline.rights.requests import carry_out
 from tests.asgi import cookie_header, post
 from tests.faults.conftest import compiled
 from tests.faults.host import BROWSER, read
 from tests.faults.test_steps import in_child, told_by
+from tests.pipeline.logs import frame, noon_ms, write
 from tests.policies import CONSENTED
 from tests.serve import Site
 
@@ -36,12 +41,8 @@ BEFORE_S, AFTER_S = 1.0, 2.2
 ALLOWED_MS = 1000
 DIGITS, LETTERS = "0123456789", "abcdefghij"
 
-TRIALS = """
-import sys
-from pathlib import Path
-from tests.faults.test_withdrawal import trials
-trials(Path(sys.argv[1]))
-"""
+EACH = 3
+SUBJECT, OTHER = f"{0xE5:032x}", f"{0x07:032x}"
 
 
 def now_ms() -> int:
@@ -179,45 +180,94 @@ def mounted(data: Path) -> Collector:
     return Collector(Starlette(), policy=CONSENTED, data=data)
 
 
-def trials(made: Path) -> None:
+def trials_of_choices(made: Path) -> None:
     """Grant and withdraw, killed before the 1st, 2nd, … step, until each comes through; print the steps."""
-    told = told_by(Path(os.environ["KILL_AT"]))
     cookies, subject = json.loads((made / "granted.json").read_text())
     data, steps = made / "trial", {}
     site = mounted(data)
     site.warm()
     for act, before in (("grant", "empty"), ("withdraw", "granted")):
+        body = json.dumps({"act": act, "purposes": ["advertising"]}).encode()
         for step in range(1, 1000):
             shutil.copytree(made / before, data)
             answered, tell = os.pipe()
-            told.kill_at, told.calls = step, 0
 
-            def disturbed(act: str = act, tell: int = tell) -> None:
-                told.root = bytes(data)
-                body = json.dumps({"act": act, "purposes": ["advertising"]}).encode()
+            def choose(body: bytes = body, tell: int = tell) -> None:
                 headers = [("content-type", "application/json"), tuple(cookies)]
                 answer = post(site, "/_impersonal/consent", body, headers=headers)
                 os.write(tell, b"%d" % answer.status)
 
-            way = in_child(disturbed)
-            told.root = b""
+            calls = killed_at(step, data, choose)
             os.close(tell)
             status = os.read(answered, 9)
             os.close(answered)
-            assert way in (0, -signal.SIGKILL)
             is_stored = act in {record.act for record in read(data)[0]}
             holds_back = act == "grant" or Rights(data).standing(subject) == {"necessary", "statistics"}
             assert (status == b"200") <= (is_stored and holds_back), f"{act}, killed before step {step}"
             shutil.rmtree(data)
-            if way == 0:
+            if calls:
                 assert status == b"200"
-                steps[act] = told.calls
+                steps[act] = calls
                 break
     print(json.dumps(steps))
 
 
+def trials_of_an_erasure(made: Path) -> None:
+    """Erase, killed before some of the steps, and once more; print the steps."""
+    subject, other, data = SUBJECT, OTHER, made / "trial"
+
+    def again() -> None:
+        carry_out(data, now_ms)
+        assert found_on_disk(data, [subject]) == {}
+        assert len(records_of(data, other)) == 4
+        receipt = Rights(data).receipt(receipt_of("number"))
+        assert receipt is not None and receipt.done_ms is not None
+
+    for step in range(1, 1000, EACH):
+        shutil.copytree(made / "asked", data)
+        calls = killed_at(step, data, lambda: carry_out(data, now_ms))
+        assert in_child(again) == 0, f"killed before step {step}"
+        shutil.rmtree(data)
+        if calls:
+            print(json.dumps(calls))
+            return
+
+
+def killed_at(step: int, data: Path, act: Callable[[], object]) -> int:
+    """Do something in a child that is killed before a step that changes the disk; its steps where it ends."""
+    told = told_by(Path(os.environ["KILL_AT"]))
+    told.kill_at, told.calls = step, 0
+
+    def disturbed() -> None:
+        told.root = bytes(data)
+        act()
+
+    way = in_child(disturbed)
+    told.root = b""
+    assert way in (0, -signal.SIGKILL)
+    return told.calls if way == 0 else 0
+
+
+@pytest.fixture
+def tried(compiler: None, tmp_path: Path) -> Callable[[str], object]:
+    """Runs one of the functions above in a process with kill_at.c; gives what it prints."""
+    told = tmp_path / "told"
+    told.write_bytes(bytes(4096))
+    shim = compiled(Path(__file__).with_name("kill_at.c"), tmp_path)
+    environment = os.environ | {"LD_PRELOAD": str(shim), "KILL_AT": str(told)}
+
+    def run(trials: str) -> object:
+        code = f"import sys, pathlib, {__name__} as m; m.{trials}(pathlib.Path(sys.argv[1]))"
+        command = [sys.executable, "-c", code, str(tmp_path)]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
+
+
 def test_a_kill_at_any_step_of_a_choice_leaves_no_answer_without_its_record(
-    compiler: None, tmp_path: Path
+    tried: Callable[[str], object], tmp_path: Path
 ) -> None:
     """Never a 2xx without a durable record; for a withdrawal, without what holds every worker to it."""
     (tmp_path / "empty").mkdir()
@@ -228,17 +278,21 @@ def test_a_kill_at_any_step_of_a_choice_leaves_no_answer_without_its_record(
     bits = answer.cookies["__Host-id"].value.partition(".")[0]
     subject = Pseudonyms(tmp_path / "granted").of_id(bits)
     (tmp_path / "granted.json").write_text(json.dumps([cookie_header(answer), subject]))
-    told = tmp_path / "told"
-    told.write_bytes(bytes(4096))
-    shim = compiled(Path(__file__).with_name("kill_at.c"), tmp_path)
-    environment = os.environ | {"LD_PRELOAD": str(shim), "KILL_AT": str(told)}
-    done = subprocess.run(
-        [sys.executable, "-c", TRIALS, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    steps = json.loads(done.stdout)
-    assert steps["grant"] > 10 and steps["withdraw"] > 15
+    steps = tried("trials_of_choices")
+    assert isinstance(steps, dict) and steps["grant"] > 10 and steps["withdraw"] > 15
+
+
+def test_a_kill_during_an_erasure_leaves_it_to_the_next_run(
+    tried: Callable[[str], object], tmp_path: Path
+) -> None:
+    """Whatever was done before, then nothing is left of the visitor, and nobody else lost a record."""
+    data = tmp_path / "asked"
+    for n in range(2):
+        write(data, [frame(n * 10 + i, visitor=(SUBJECT, OTHER)[i % 2]) for i in range(4)])
+        write(data, [frame(n * 10 + 9, visitor=SUBJECT, v=99)])
+        if n == 0:
+            ingest(data, noon_ms, lambda *_: None)
+    asked_ms = now_ms() - 10_000
+    Rights(data).erase(SUBJECT, receipt_of("number"), asked_ms, asked_ms + DAY_MS)
+    steps = tried("trials_of_an_erasure")
+    assert isinstance(steps, int) and steps > 20
