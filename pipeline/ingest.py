@@ -299,12 +299,13 @@ class _Batch:
             if isinstance(found, Record):
                 yield found
                 continue
-            outcomes[found] += 1
-            if found == ERASED:
+            raw = piece[frame.start : frame.end]
+            if found == ERASED or (self._day.erased and self._day.erased.are_named_in(raw)):
+                outcomes[ERASED] += 1
                 continue
+            outcomes[found] += 1
             place = {"segment": segment, "offset": offset + frame.start, "reason": found}
-            raw = b64encode(piece[frame.start : frame.end]).decode()
-            self._bad.append(_encoder.encode(place | {"bytes": raw}) + b"\n")
+            self._bad.append(_encoder.encode(place | {"bytes": b64encode(raw).decode()}) + b"\n")
 
     def commit(self, database: duckdb.DuckDBPyConnection, now_ms: int) -> Manifest:
         """Write quarantine, then rows and manifest aside; the rename to their name commits both."""

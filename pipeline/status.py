@@ -95,7 +95,7 @@ class Status(msgspec.Struct):
     spending: list[Spending]
     unreadable: list[str]
     """Counter files that cannot be read."""
-    oldest: dict[str, int]
+    oldest: dict[str, int] = {}
     """Kind of record → UTC milliseconds of its oldest, so that retention can be checked: each purpose and
     service, each table of rights.sqlite, quarantine, logs, and answers waiting to be fetched."""
 

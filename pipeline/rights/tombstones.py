@@ -7,6 +7,7 @@ from collector.record import Record
 from collector.rights import Standings
 
 _PSEUDONYM = re.compile(r"[0-9a-f]{32}")
+_IN_BYTES = re.compile(_PSEUDONYM.pattern.encode())
 
 
 class Tombstones:
@@ -28,6 +29,11 @@ class Tombstones:
         for visitor in {record.visitor for record in records} - known.keys():
             known[visitor] = self._is_erased(visitor)
         return [record for record in records if not known[record.visitor]]
+
+    def are_named_in(self, raw: bytes) -> bool:
+        """Whether bytes that cannot be read as a record name somebody who was erased."""
+        found = [self._is_erased(name.decode()) for name in _IN_BYTES.findall(raw)]
+        return any(found)
 
     def _is_erased(self, visitor: str | None) -> bool:
         if visitor is None or not _PSEUDONYM.fullmatch(visitor):  # any text may stand in a log

@@ -146,7 +146,7 @@ def test_rows_keep_their_order(tmp_path: Path) -> None:
 
 def test_old_logs_put_back_revive_nothing(tmp_path: Path) -> None:
     """What is read again of an erased visitor is dropped, counted and overwritten; also where all is lost."""
-    write(tmp_path, [by(SUBJECT, 1), by(OTHER, 2), b"junk\n"])
+    write(tmp_path, [by(SUBJECT, 1), by(OTHER, 2), b"junk\n", by(SUBJECT, 4)[:-5]])
     write(tmp_path, [by(SUBJECT, 3)], worker="bb")
     shutil.copytree(tmp_path / "logs", tmp_path.with_name("copy"))
     read(tmp_path)
@@ -156,7 +156,7 @@ def test_old_logs_put_back_revive_nothing(tmp_path: Path) -> None:
         shutil.rmtree(tmp_path / place)
     shutil.move(tmp_path.with_name("copy"), tmp_path / "logs")
     assert SUBJECT in found_on_disk(tmp_path, [SUBJECT])
-    assert read(tmp_path) == {"rows": 1, "erased": 2, "torn": 1}
+    assert read(tmp_path) == {"rows": 1, "erased": 3, "torn": 1}
     assert found_on_disk(tmp_path, [SUBJECT]) == {}
     assert len(ids(tmp_path)) == 1
 
