@@ -286,9 +286,11 @@ class Rights:
         columns = {"declared": "coalesce(altered_ms, declared_ms)", "history": "at_ms"}
         columns |= {"standing": "at_ms", "receipt": "asked_ms", "request": "asked_ms"}
         with self._reading() as database:
+            if database is None:
+                return {}
             rows = [
                 (table, database.execute(f"SELECT min({column}) FROM {table}").fetchone()[0])  # noqa: S608
-                for table, column in (columns.items() if database else ())
+                for table, column in columns.items()
             ]
         return {table: since_ms for table, since_ms in rows if since_ms is not None}
 

@@ -165,17 +165,15 @@ class _Rules:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
-        versions = policy.versions
-        self._ends = {
-            each.retention_days
-            for version in versions
-            for each in (*version.purposes.values(), *version.services.values())
-        }
-        said = [
-            (version.id, each.name, each.retention_days, each.fields)
-            for version in versions
-            for each in (*version.purposes.values(), *version.services.values())
-        ]
+        said: list[tuple[object, ...]] = []
+        self._ends: set[int] = set()
+        for version in policy.versions:
+            for purpose in version.purposes.values():
+                said.append((version.id, purpose.name, purpose.retention_days, purpose.fields))
+                self._ends.add(purpose.retention_days)
+            for service in version.services.values():
+                said.append((version.id, service.name, service.retention_days))
+                self._ends.add(service.retention_days)
         self._hash = sha256(repr(said).encode()).hexdigest()[:16]
 
     def passed(self, age: int) -> int:

@@ -3,6 +3,7 @@
     logs/<day>/<worker>-<n>.log            segments, as the collector's workers write them
     events/day=<day>/<batch>.parquet       private events; the file's metadata holds the batch's manifest
     events/day=<day>/_sealed               nothing is added to this day any more
+    events/day=<day>/_retention            the longest retention that was enforced on its rows
     quarantine/day=<day>/<batch>.jsonl     frames of that batch that could not be used
 
 Everything here is the operator's: directories 0700, files 0600, never served.

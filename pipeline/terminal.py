@@ -188,7 +188,7 @@ _SAID = {
 
 def request_lines(requests: "Sequence[Request]") -> Iterator[str]:
     """What visitors had asked for, and was done."""
-    acts = Counter(request.act for request in requests)
+    acts = Counter[str](request.act for request in requests)
     for act, words in (("erase", "Erased what was held of"), ("access", "Answered what is held of")):
         if acts[act]:
             yield f"{words} {acts[act]:,} visitor{'' if acts[act] == 1 else 's'} who asked for it"

@@ -113,8 +113,8 @@ def test_after_an_erasure_nothing_is_found_and_nothing_comes_back(site: tuple[Si
         shutil.rmtree(directory)
     shutil.copytree(data / "logs", data.with_name("copy"))
 
-    number, asked_ms = secrets.token_hex(16), now_ms()
-    assert rights.erase(visitor.subject, receipt_of(number), asked_ms, asked_ms + 760 * DAY_MS) == 1
+    receipt_number, asked_ms = secrets.token_hex(16), now_ms()
+    assert rights.erase(visitor.subject, receipt_of(receipt_number), asked_ms, asked_ms + 760 * DAY_MS) == 1
     time.sleep(0.3)
     visitor.view("/with-the-old-cookie")
     eventually(lambda: dropped(data) == 1, within_s=5)
@@ -122,7 +122,7 @@ def test_after_an_erasure_nothing_is_found_and_nothing_comes_back(site: tuple[Si
     assert found_on_disk(data, [visitor.subject, visitor.bits]) == {}
     assert raw(data / "rights.sqlite").count(visitor.subject.encode()) == 0, "free pages too"
     assert len(records_of(data, other.subject)) == 13, "nobody else is touched"
-    receipt = rights.receipt(receipt_of(number))
+    receipt = rights.receipt(receipt_of(receipt_number))
     assert receipt is not None and receipt.done_ms is not None
     assert receipt.counts["log_frames"] == 15 and receipt.counts["event_rows"] == 13
     assert receipt.counts["declared"] == receipt.counts["quarantined_frames"] == 1

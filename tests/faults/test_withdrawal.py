@@ -42,6 +42,7 @@ ALLOWED_MS = 1000
 DIGITS, LETTERS = "0123456789", "abcdefghij"
 
 EACH = 3
+KEPT = frozenset(("necessary", "statistics"))
 SUBJECT, OTHER = f"{0xE5:032x}", f"{0x07:032x}"
 
 
@@ -202,7 +203,7 @@ def trials_of_choices(made: Path) -> None:
             status = os.read(answered, 9)
             os.close(answered)
             is_stored = act in {record.act for record in read(data)[0]}
-            holds_back = act == "grant" or Rights(data).standing(subject) == {"necessary", "statistics"}
+            holds_back = act == "grant" or Rights(data).standing(subject) == KEPT
             assert (status == b"200") <= (is_stored and holds_back), f"{act}, killed before step {step}"
             shutil.rmtree(data)
             if calls:

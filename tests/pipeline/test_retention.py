@@ -220,7 +220,7 @@ def declaring() -> Policy:
 def test_25_months_and_a_day_later_nothing_is_left(tmp_path: Path) -> None:
     """One `run`, and in no file stands the visitor's name; status knew the oldest record of every kind."""
     rules = declaring()
-    names = {"visitor": VISITOR, "purposes": ("statistics",)}
+    names: dict[str, Any] = {"visitor": VISITOR, "purposes": ("statistics",)}
     write(tmp_path, [frame(1, **names), frame(2, **names, service="shop"), frame(3, v=9, **names)])
     rights = Rights(tmp_path)
     rights.declare(VISITOR, {"city": "Almaty"}, "v1", "site", after(0))

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import msgspec
@@ -40,7 +41,7 @@ CLOSED_MS = noon_ms() + 14 * 60 * 60 * 1000
 SUBJECT, OTHER = f"{0xE5:032x}", f"{0x07:032x}"
 
 
-def by(subject: str, number: int, **values: object) -> bytes:
+def by(subject: str, number: int, **values: Any) -> bytes:
     return frame(number, visitor=subject, **values)
 
 

@@ -148,7 +148,7 @@ def test_every_reason_of_the_collector_has_its_words() -> None:
     """Whatever the source drops an event for is a row of the table, and no row is without its source."""
     source = "".join(path.read_text() for path in (ROOT / "collector").glob("*.py"))
     said = set(re.findall(r'(?:_refused|_dropped)\["(\w+)"\]|Dropped\("(\w+)"', source))
-    privacy = (ROOT / "collector" / "privacy.py").read_text()
-    said |= {(reason, "") for reason in re.findall(r'return "(\w+)"(?:  #|\n)', privacy)}
+    beacons = (ROOT / "collector" / "beacons.py").read_text()
+    said |= {(reason, "") for reason in re.findall(r'return "(\w+)"(?:  #|\n)', beacons)}
     assert {first or second for first, second in said} | {"unaccounted"} == set(DROPS)
-    assert set(REASONS) | {"late", "duplicate"} == set(FRAMES)
+    assert set(REASONS) | {"late", "duplicate", "erased", "expired"} == set(FRAMES)
