@@ -26,8 +26,9 @@ class Tombstones:
     def without(self, records: list[Record]) -> list[Record]:
         """These records but for those of the erased."""
         known = self._known
-        for visitor in {record.visitor for record in records} - known.keys():
-            known[visitor] = self._is_erased(visitor)
+        for visitor in {record.visitor for record in records}:
+            if visitor not in known:
+                known[visitor] = self._is_erased(visitor)
         return [record for record in records if not known[record.visitor]]
 
     def are_named_in(self, raw: bytes) -> bool:

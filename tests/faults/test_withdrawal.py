@@ -41,7 +41,7 @@ BEFORE_S, AFTER_S = 1.0, 2.2
 ALLOWED_MS = 1000
 DIGITS, LETTERS = "0123456789", "abcdefghij"
 
-EACH = 3
+EACH = 5
 KEPT = frozenset(("necessary", "statistics"))
 SUBJECT, OTHER = f"{0xE5:032x}", f"{0x07:032x}"
 
