@@ -13,8 +13,9 @@ call returns; a removed row is overwritten (secure_delete). Calls wait for the d
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from importlib.resources import files
@@ -278,6 +279,50 @@ class Rights:
             row = database.execute(query, (receipt,)).fetchone() if database else None
         return None if row is None else Receipt(row[0], row[1], msgspec.json.decode(row[2]))
 
+    # ---- retention ------------------------------------------------------------------------------------
+
+    def expire(self, kept_days: Callable[[str, str], int], proof_days: int, now_ms: int) -> dict[str, int]:
+        """Remove what is over its retention; table → rows removed.
+
+        Takes  kept_days: attribute and policy version → days after the value was last declared or altered
+               proof_days: for what proves an act, after it
+        """
+        if not self.path.exists():
+            return {}
+        proofs_ms = now_ms - proof_days * DAY_MS
+        with self._writing() as database:
+            query = "SELECT rowid, name, policy, coalesce(altered_ms, declared_ms) FROM declared"
+            over = [
+                (row,)
+                for row, name, policy, since_ms in database.execute(query).fetchall()
+                if now_ms - since_ms > kept_days(name, policy) * DAY_MS
+            ]
+            database.executemany("DELETE FROM declared WHERE rowid = ?", over)
+            removed = {
+                "history": database.execute("DELETE FROM history WHERE at_ms < ?", (proofs_ms,)),
+                "receipt": database.execute("DELETE FROM receipt WHERE asked_ms < ?", (proofs_ms,)),
+                "standing": database.execute("DELETE FROM standing WHERE until_ms <= ?", (now_ms,)),
+            }
+        return {"declared": len(over), **{table: cursor.rowcount for table, cursor in removed.items()}}
+
+    def oldest(self) -> dict[str, int]:
+        """Table → UTC milliseconds of its oldest row; empty ones are left out."""
+        columns = {"declared": "coalesce(altered_ms, declared_ms)", "history": "at_ms"}
+        columns |= {"standing": "at_ms", "receipt": "asked_ms", "request": "asked_ms"}
+        columns |= dict.fromkeys(
+            ("proof", "transfer", "access"), "at_ms"
+        )  # the pipeline's, once it made them
+        with self._reading() as database:
+            if database is None:
+                return {}
+            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+            rows = [
+                (table, database.execute(f"SELECT min({column}) FROM {table}").fetchone()[0])  # noqa: S608
+                for table, column in columns.items()
+                if table in tables
+            ]
+        return {table: since_ms for table, since_ms in rows if since_ms is not None}
+
     # ---- the file -------------------------------------------------------------------------------------
 
     @contextmanager
@@ -307,7 +352,9 @@ class Rights:
         """
         private_directory(self.path.parent)
         # Made here, because SQLite would make it readable to the group; its journal takes the same mode.
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        # Only whoever makes it closes it: see Changes.
+        with suppress(FileExistsError):
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         database = sqlite3.connect(self.path, timeout=PATIENCE_S, isolation_level=None)
         try:
             # A rollback journal, not a WAL: an erased page must not live on in a file beside.
@@ -330,11 +377,37 @@ class Rights:
         return database
 
 
+class Changes:
+    """Whether anything was said since one last looked.
+
+    The file stays open: to close any descriptor of it would give up the locks that SQLite holds on it in
+    this process, in the middle of another thread's transaction (sqlite.org/howtocorrupt.html, 2.2).
+    """
+
+    def __init__(self, data: Path) -> None:
+        self._path = data / RIGHTS
+        self._place = (-1, -1)
+        self._descriptor = -1
+
+    def counter(self) -> bytes:
+        """What differs after every transaction, read in microseconds; empty where none was made."""
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return b""
+        if (found.st_dev, found.st_ino) != self._place:  # made, or put back from a copy
+            self._descriptor = os.open(self._path, os.O_RDONLY)
+            self._place = (found.st_dev, found.st_ino)
+            weakref.finalize(self, os.close, self._descriptor)
+        return os.pread(self._descriptor, _COUNTER.stop, 0)[_COUNTER]
+
+
 class Standings:
     """What `narrow` and `erase` said, in the memory of a worker: read anew when the file changes."""
 
     def __init__(self, data: Path) -> None:
         self._rights = Rights(data)
+        self._changes = Changes(data)
         self._known: dict[int, tuple[frozenset[str] | Literal["erased"], int]] = {}
         self._counter = b""
         self._last = 0
@@ -345,19 +418,11 @@ class Standings:
 
     def refresh(self, now_ms: int) -> None:
         """Learn what any worker was told since the last call: a few microseconds where nothing changed."""
-        try:
-            descriptor = os.open(self._rights.path, os.O_RDONLY)
-        except FileNotFoundError:
-            return
-        try:
-            head = os.pread(descriptor, _COUNTER.stop, 0)
-        finally:
-            os.close(descriptor)
-        day = now_ms // DAY_MS
-        if head[_COUNTER] == self._counter and day == self._day:
+        changes, day = self._changes.counter(), now_ms // DAY_MS
+        if not changes or (changes == self._counter and day == self._day):
             return
         self._read(anew=day != self._day)
-        self._counter, self._day = head[_COUNTER], day
+        self._counter, self._day = changes, day
 
     def of(self, subject: str, ts_ms: int) -> frozenset[str] | Literal["erased"] | None:
         """What a subject holds at most at an instant: purposes, "erased", or None where nothing was narrowed.

@@ -26,7 +26,6 @@ from collector.errors import ImpersonalError, PolicyError
 from collector.policy import Policy
 from collector.record import DAY_MS, KEYS, Clock, day_of
 from pipeline import check
-from pipeline.days import expire
 from pipeline.engine import Engine, connect
 from pipeline.log_batches import Batch, batches, read
 from pipeline.log_days import CLOSED, IMPORTED, NO_POLICY, TAKEN, WAITING, LogDay, LogDays
@@ -35,6 +34,7 @@ from pipeline.log_files import PREFIX_BYTES, STDIN, LogFile, known_as, name_of
 from pipeline.log_lines import Lines, form_of, shape
 from pipeline.log_reader import Reader
 from pipeline.log_workers import read_in_order
+from pipeline.retention import expire
 from pipeline.run import Round, run_once
 from pipeline.store import (
     EVENTS,
@@ -100,7 +100,7 @@ def import_logs(
     until_ms = min(now_ms, block.span_ms[1] + CLOSES_AFTER_MS)
     done = run_once(data, policy, lambda: until_ms, progress)
     with exclusive(data):
-        done.expired.extend(expire(data, policy, lambda: now_ms))
+        done.expired.add(expire(data, policy, lambda: now_ms))
     return Imported(call.files, call.days, done)
 
 

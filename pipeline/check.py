@@ -38,13 +38,17 @@ def mistakes(policy: Policy) -> list[str]:
     longest = max(LENGTHS[window] for window in windows)
     for version in policy.versions:
         purpose = version.purposes.get(PURPOSE)
+        if purpose is None or not any(purpose.levels.values()):
+            continue
         # A window is released when its last day closes: its first day's records must still be there.
-        if purpose and any(purpose.levels.values()) and purpose.retention_days < longest:
-            found.append(
-                f"versions.{version.id}.purposes.{PURPOSE}.retention_days is {purpose.retention_days}, "
-                f"but a {policy.budget.tier} site counts windows of {longest} days: use at least {longest}, "
-                "or a larger tier"
-            )
+        kept = {f"purposes.{PURPOSE}": purpose.retention_days}
+        kept |= {f"services.{each.name}": each.retention_days for each in version.services.values()}
+        found += [
+            f"versions.{version.id}.{name}.retention_days is {days}, but a {policy.budget.tier} site counts "
+            f"windows of {longest} days: use at least {longest}, or a larger tier"
+            for name, days in kept.items()
+            if days < longest
+        ]
     return found
 
 

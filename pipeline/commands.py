@@ -3,12 +3,13 @@
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _UNITS_S = {"s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60}
 _LOG = click.Path(exists=True, dir_okay=False, allow_dash=True)
+_LOOK_S = 1.0  # how often --watch looks whether somebody waits
 _DAY = click.DateTime(["%Y-%m-%d"])
 
 
@@ -86,33 +88,27 @@ def init(data: Path) -> None:
 @click.option(
     "--every", metavar="TIME", callback=lambda *given: _seconds(given[-1]), help="Go on: 30m, 1h, 1d."
 )
+@click.option("--watch", is_flag=True, help="Go on, and do within seconds what visitors ask for.")
 @data_option
-def run(every: int | None, data: Path) -> int:
+def run(every: int | None, watch: bool, data: Path) -> int:
     """Read the logs, seal the days that are over, publish the statistics that are due.
 
-    Once, or for ever with --every; cron does as well. Whatever stops it leaves nothing half done. Doing it
-    again changes nothing that is published.
+    Also does what visitors asked for on the privacy page, and removes what is over its retention. Once, or
+    for ever with --every; cron does as well. With --watch visitors wait for seconds, not for the next round:
+    a process beside cron, or together with --every the only one. Whatever stops it leaves nothing half done.
+    Doing it again changes nothing that is published.
 
     \b
     impersonal run
-    impersonal run --every 1h --data /var/lib/shop
+    impersonal run --every 1h --watch --data /var/lib/shop
     """
     # A service manager stops it as Ctrl-C does.
     signal.signal(signal.SIGTERM, _interrupt)
-    if every is None:
+    if every is None and not watch:
         _round(data)
         return 0
     try:
-        while True:
-            started_s = time.monotonic()
-            try:
-                _round(data)
-            except Exception as error:
-                if not is_expected(error):
-                    raise
-                click.echo(f"impersonal: {in_a_line(error)}", err=True)
-            sys.stdout.flush()
-            time.sleep(max(0.0, started_s + every - time.monotonic()))
+        _go_on(data, every, watch)
     except KeyboardInterrupt:
         click.echo("Stopped; nothing is half done.")
     return 0
@@ -191,6 +187,45 @@ def _round(data: Path) -> None:
         done = run_once(data, loaded, _now_ms, progress)
     for line in terminal.round_lines(done):
         click.echo(line)
+
+
+def _go_on(data: Path, every: int | None, watch: bool) -> NoReturn:
+    """A round now and then, and in between what visitors wait for."""
+    from pipeline.rights.requests import Watch  # noqa: PLC0415
+
+    requests = Watch(data)
+    due_s: float | None = time.monotonic()
+    while True:
+        started_s = time.monotonic()
+        if due_s is not None and started_s >= due_s:
+            due_s = None if every is None else started_s + every
+            _attempt(lambda: _round(data))
+        if watch:
+            _attempt(lambda: _do_asked(data) if requests.is_due() else None)
+        sys.stdout.flush()
+        rest_s = _LOOK_S if watch or due_s is None else due_s - time.monotonic()
+        time.sleep(max(0.0, rest_s))
+
+
+def _attempt(act: Callable[[], None]) -> None:
+    """Say what a user can cause, and go on."""
+    try:
+        act()
+    except Exception as error:
+        if not is_expected(error):
+            raise
+        click.echo(f"impersonal: {in_a_line(error)}", err=True)
+
+
+def _do_asked(data: Path) -> None:
+    """Do what visitors asked for; while another run is at work, they wait for it."""
+    from pipeline.errors import BusyError  # noqa: PLC0415
+    from pipeline.rights.requests import carry_out  # noqa: PLC0415
+    from pipeline.store import exclusive  # noqa: PLC0415
+
+    with suppress(BusyError), interruptible(), exclusive(data):
+        for line in terminal.request_lines(carry_out(data, _now_ms)):
+            click.echo(line)
 
 
 def _now_ms() -> int:

@@ -1,13 +1,11 @@
-"""The life of a UTC day after its records were read: sealed, its logs removed, in the end expired.
+"""The life of a UTC day after its records were read: sealed, then its logs are removed, its salt destroyed.
 
 Logs are kept until their day is sealed: by then every byte is consumed, and each frame is a row of the
-private events, in quarantine or counted. Events and quarantine are kept for the longest retention that a
-purpose of that day gives its fields.
+private events, in quarantine or counted. How long these are kept is for retention.py to say.
 """
 
 import os
 import re
-import shutil
 import stat
 from contextlib import suppress
 from datetime import date, timedelta
@@ -19,10 +17,8 @@ from pipeline.engine import connect
 from pipeline.errors import StoreError
 from pipeline.store import (
     EVENTS,
-    QUARANTINE,
     SEALED,
     Segment,
-    batch_files,
     consumed_bytes,
     days_of,
     events_of,
@@ -35,7 +31,7 @@ from pipeline.store import (
     sync,
     write_private,
 )
-from pipeline.windows import BLOCK, LENGTHS, Window, last_closed_day
+from pipeline.windows import BLOCK, LENGTHS, last_closed_day
 
 FIRST_DAY = "first_day"
 SALT_GRACE_MS = 30 * 60 * 1000  # as in collector/identity.py: workers write yesterday's records until 00:30
@@ -107,39 +103,6 @@ def _is_spent(data: Path, segment: Segment, consumed: int) -> bool:
     status = segment.path.stat()
     is_open = status.st_mode & stat.S_IWUSR and is_alive(data, segment.worker)
     return status.st_size <= consumed and not is_open
-
-
-def expire(data: Path, policy: Policy, clock: Clock) -> list[str]:
-    """Remove all records of the days whose retention is over; give these days back.
-
-    What stays of a day is that it was sealed. To be called after the day's statistics are released.
-    """
-    today = date_of(clock())
-    expired = []
-    for directory, day in days_of(data / EVENTS):
-        held = [data / QUARANTINE / directory.name, data / LOGS / day, *batch_files(directory)]
-        is_over = (today - date.fromisoformat(day)).days > retention_days(policy, day)
-        if is_over and is_sealed(data, day) and any(path.exists() for path in held):
-            for path in held:
-                _remove(path)
-            sync(directory)
-            expired.append(day)
-    return expired
-
-
-def retention_days(policy: Policy, day: str) -> int:
-    """How long the records of one day are kept: the longest of the purposes that had fields of them."""
-    version = policy.in_force(Window("day", date.fromisoformat(day)).span_ms[0]) or policy.versions[0]
-    purposes = version.purposes.values()
-    collecting = [purpose for purpose in purposes if any(purpose.levels.values())]
-    return max(purpose.retention_days for purpose in collecting or purposes)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def destroy_salts(data: Path, clock: Clock) -> int:

@@ -55,6 +55,7 @@ DROPS = _by_name(
 FRAMES = _by_name(
     Fate(DUPLICATE, False, "reported twice by a browser and counted once"),
     Fate("erased", False, "of visitors who were erased"),
+    Fate("expired", False, "kept for as long as their purposes allow, and removed then"),
     Fate(LATE, True, "came after their day was sealed: is a worker's clock wrong, or did it hang for hours?"),
     Fate("torn", True, "cut off by a kill, a full disk or a loss of power"),
     Fate("checksum", True, "changed after they were written: check the disk, and who else may write there"),

@@ -6,7 +6,8 @@ key-value metadata, so rows and manifest commit together by one rename; what is 
 the manifests. A run that is killed at any point leaves nothing to undo.
 
 Frames that cannot be used go to quarantine whole, with a reason. Bytes found after their day was sealed
-are late: consumed, counted and dropped.
+are late: consumed, counted and dropped. Records of visitors who were erased are dropped, and overwritten
+where they lie: a log put back from a copy revives nothing.
 """
 
 import hashlib
@@ -35,7 +36,10 @@ from collector.record import (
     payloads,
 )
 from pipeline.engine import connect
+from pipeline.rights.frames import is_filler, overwrite
+from pipeline.rights.tombstones import Tombstones
 from pipeline.store import (
+    ERASED,
     GOOD,
     LATE,
     QUARANTINE,
@@ -45,6 +49,7 @@ from pipeline.store import (
     Stretch,
     append_private,
     batch_files,
+    commit_batch,
     consumed_bytes,
     events_of,
     find_segments,
@@ -52,6 +57,7 @@ from pipeline.store import (
     manifests,
     private_directory,
     sync,
+    write_aside,
     write_private,
 )
 from pipeline.windows import Window
@@ -72,23 +78,25 @@ _encoder = msgspec.json.Encoder()
 def ingest(data: Path, clock: Clock, progress: Progress) -> Counter[str]:
     """Take every unconsumed byte of every segment. The caller holds `store.exclusive`.
 
-    Gives   rows, duplicate, late or a reason of quarantine → frames taken by this call
+    Gives   rows, duplicate, late, erased or a reason of quarantine → frames taken by this call
     Raises  StoreError, OSError; what was committed before stays
     """
     now_ms = clock()
     total: Counter[str] = Counter()
     done = 0
+    erased = Tombstones(data, now_ms)
     with connect() as database:
         days = _waiting(database, data, now_ms)
         waiting = sum(source.waiting for sources in days.values() for source in sources)
         for name, sources in days.items():
             if not sources:
                 continue
-            day = _Day(data, name, _prepare(database, events_of(data, name)))
+            day = _Day(data, name, _prepare(database, events_of(data, name)), erased)
             for batch in _ahead(_batches(day, sources)):
                 total += batch.commit(database, now_ms).outcomes
                 done += batch.size
                 progress("reading the logs", done, max(done, waiting))
+    overwrite(data, erased.met)
     return total
 
 
@@ -177,7 +185,8 @@ def _ahead(batches: Iterator["_Batch"]) -> Iterator["_Batch"]:
 class _Day:
     """One UTC day: which records are good, and which of them are new."""
 
-    def __init__(self, data: Path, day: str, ids: set[str]) -> None:
+    def __init__(self, data: Path, day: str, ids: set[str], erased: Tombstones) -> None:
+        self.erased = erased
         self.directory = events_of(data, day)
         self.quarantine = data / QUARANTINE / f"day={day}"
         self.is_late = is_sealed(data, day)
@@ -211,6 +220,8 @@ class _Day:
 
     def record(self, payload: bytes) -> Record | str:
         """The record of a payload, or why it is not good."""
+        if is_filler(payload):
+            return ERASED
         try:
             if len(payload) <= MAX_RECORD_BYTES:
                 good: Record = self._decoder.decode(payload)
@@ -264,6 +275,10 @@ class _Batch:
         """The new records, encoded anew: what the contract accepted, whatever else a payload said."""
         for offset, piece in _pieces(chunk):
             records = self._sort(piece, source.name, source.start + offset, outcomes)
+            if self._day.erased:
+                found = len(records)
+                records = self._day.erased.without(records)
+                outcomes[ERASED] += found - len(records)
             outcomes[GOOD] += len(records)
             new = self._day.new(records)
             self._rows += len(new)
@@ -272,7 +287,7 @@ class _Batch:
     def _sort(self, piece: bytes, segment: str, offset: int, outcomes: Counter[str]) -> list[Record]:
         """The good records of a piece; its other frames go to quarantine, or are late."""
         if self._day.is_late:
-            outcomes[LATE] += sum(1 for _ in frames(piece))
+            outcomes.update(ERASED if is_filler(frame.payload) else LATE for frame in frames(piece))
             return []
         whole = payloads(piece)
         records = self._day.records(whole) if whole else None
@@ -284,31 +299,27 @@ class _Batch:
             if isinstance(found, Record):
                 yield found
                 continue
+            raw = piece[frame.start : frame.end]
+            if found == ERASED or (self._day.erased and self._day.erased.are_named_in(raw)):
+                outcomes[ERASED] += 1
+                continue
             outcomes[found] += 1
             place = {"segment": segment, "offset": offset + frame.start, "reason": found}
-            raw = b64encode(piece[frame.start : frame.end]).decode()
-            self._bad.append(_encoder.encode(place | {"bytes": raw}) + b"\n")
+            self._bad.append(_encoder.encode(place | {"bytes": b64encode(raw).decode()}) + b"\n")
 
     def commit(self, database: duckdb.DuckDBPyConnection, now_ms: int) -> Manifest:
         """Write quarantine, then rows and manifest aside; the rename to their name commits both."""
         self._write_quarantine()
         manifest = Manifest(now_ms, self._stretches, self._rows, self._good - self._rows)
-        aside = self._day.directory / f".{self._name}.tmp"
-        write_private(aside, [])  # DuckDB keeps the mode of a file that exists
         # Without hive_partitioning=False the directory's name becomes a column.
         lines = database.read_json(
             str(self._lines), columns=dict(COLUMNS), format="newline_delimited", hive_partitioning=False
         )
         lines.create_view("lines", replace=True)
-        database.execute(
-            f"COPY (SELECT {_COLUMNS} FROM lines ORDER BY ts_ms, id) TO $path"  # noqa: S608
-            " (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false, KV_METADATA {manifest: $manifest})",
-            {"path": str(aside), "manifest": _encoder.encode(manifest).decode()},
-        )
-        sync(aside)
+        batch = self._day.directory / f"{self._name}.parquet"
+        aside = write_aside(database, batch, f"SELECT {_COLUMNS} FROM lines ORDER BY ts_ms, id", manifest)  # noqa: S608
         self._lines.unlink()
-        aside.rename(self._day.directory / f"{self._name}.parquet")
-        sync(self._day.directory)
+        commit_batch(aside, batch)
         return manifest
 
     def _write_quarantine(self) -> None:

@@ -54,4 +54,6 @@ def _metrics(status: Status) -> Iterator[tuple[str, str, str, Mapping[str, float
         "",
         {"": sum(not day.sealed for day in status.days)},
     )
+    oldest = {kind: since_ms / 1000 for kind, since_ms in status.oldest.items()}
+    yield "oldest_record_seconds", "When the oldest record of a kind was made, Unix time", "kind", oldest
     yield "spent_rho", "Privacy budget that the newest released day has spent", "day", spent

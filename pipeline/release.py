@@ -17,15 +17,15 @@ from collector.record import FIELDS, LEVELS, TIME_STEP_MS, Clock, date_of
 from pipeline import intervals, noise, publish, query
 from pipeline.channels import channel_of
 from pipeline.commitment import commitment
-from pipeline.days import retention_days
 from pipeline.engine import Engine
 from pipeline.errors import BudgetExhausted, LedgerError, NothingPublished, StoreError
 from pipeline.ledger import Charge, Ledger
 from pipeline.publish import Cell
 from pipeline.published import head_of, place
+from pipeline.retention import retention_days
 from pipeline.spec import CODE_VERSION, STEPS, Mechanism, Spec, mechanism
 from pipeline.statistics import ATTO_DELTA_PER_DAY, STATISTICS, Statistic, enabled, nano_rho
-from pipeline.store import Progress, batch_files, events_of
+from pipeline.store import EXPIRED, Progress, batch_files, events_of, manifests
 from pipeline.windows import BLOCK, START, Tier, Window, last_closed_day, tier_named, tier_of, window_of
 
 PURPOSE = "statistics"
@@ -283,8 +283,10 @@ def correct(data: Path, policy: Policy, clock: Clock, release_id: str, why: str)
         door.restore()
         today = date_of(clock())
         for day in door.known.get(release_id, ()):
-            if (today - date.fromisoformat(day)).days > retention_days(policy, day):
-                raise StoreError(f"the records of {day} are over their retention: nothing is left to count")
+            age = (today - date.fromisoformat(day)).days
+            found = manifests(engine.database, events_of(data, day))
+            if age > retention_days(policy, day) or any(EXPIRED in each.removed for each in found):
+                raise StoreError(f"records of {day} are over their retention: not all is left to count")
         outcome = door.correct(release_id, why)
     shutil.rmtree(spill, ignore_errors=True)
     return outcome

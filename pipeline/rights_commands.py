@@ -1,13 +1,169 @@
-"""The `rights` commands."""
+"""`impersonal rights`: what an operator does for a visitor who writes a letter, and retention at once."""
+
+import secrets
+import time
+from collections.abc import Mapping
+from pathlib import Path
 
 import click
+import msgspec
 
+from collector.errors import ConfigurationError
+from collector.policy_file import load
+from collector.record import COLUMNS, DAY_MS, Record
+from collector.rights import Rights, receipt_of
+from pipeline import terminal
+from pipeline.boundary import interruptible
+from pipeline.options import POLICY, data_option, format_option
 from pipeline.register_commands import accesses, receipt, transfer, transfers
+
+TOMBSTONE_DAYS = 760
+"""The longest that a policy may keep a record: no copy of the logs that may still exist is older."""
+
+_PLACES = {
+    "declared": "declared values",
+    "logs": "records in the logs",
+    "events": "private events",
+    "quarantine": "frames in quarantine",
+    "outbox": "answers not yet fetched",
+    "files": "files rewritten for that",
+}
+_RETAINED = (
+    "Published statistics stay as they are. Each counts a bounded part of a visitor's day, and with noise: "
+    "from all of them together nobody can tell with confidence whether this visitor was there (GUARANTEE.md)."
+)
+
+
+def _reference(_context: click.Context, _parameter: click.Parameter, given: str) -> str:
+    text = given.strip().lower()
+    if len(text) != 32 or set(text) - set("0123456789abcdef"):
+        raise click.BadParameter("use the 32 hex digits that the visitor's privacy page shows")
+    return text
+
+
+reference_argument = click.argument("reference", callback=_reference)
 
 
 @click.group()
 def rights() -> None:
-    """What visitors are entitled to, and what was done with their records."""
+    """Erase, hand out and expire what is held about visitors.
+
+    A visitor does it alone on the privacy page; these are for a letter. REFERENCE is what that page shows:
+    the visitor's pseudonym, 32 hex digits. Ask for it, since nothing else here says who somebody is.
+    """
+
+
+@rights.command()
+@reference_argument
+@data_option
+def erase(reference: str, data: Path) -> None:
+    """Erase everything that is held about a visitor, now and for good.
+
+    From the first moment on nothing is collected under the reference any more, whatever cookie comes. Then
+    it is overwritten in the logs, and removed from private events, quarantine and declared information. Old
+    logs that are put back revive nothing. Says how much was removed where.
+
+    \b
+    impersonal rights erase 5f0c1e7a9b3d4f60818283a4b5c6d7e8
+    """
+    from pipeline.accesses import record  # noqa: PLC0415
+    from pipeline.rights.requests import carry_out  # noqa: PLC0415
+    from pipeline.store import exclusive  # noqa: PLC0415
+
+    held, number, now_ms = _held(data), secrets.token_hex(16), _now_ms()
+    held.erase(reference, receipt_of(number), now_ms, now_ms + TOMBSTONE_DAYS * DAY_MS)
+    click.echo("From now on nothing is collected under this reference")
+    with interruptible(), exclusive(data):  # where a run is at work, the next one does the rest
+        carry_out(data, _now_ms)
+    record(data, _now_ms, "rights erase", reference, 0)
+    receipt = held.receipt(receipt_of(number))
+    click.echo(f"Erased: {_in_words(receipt.counts if receipt else {})}")
+    click.echo(_RETAINED)
+
+
+@rights.command()
+@reference_argument
+@format_option("json", "csv")
+@click.option(
+    "--to",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write this file, for its owner only, instead of printing.",
+)
+@data_option
+def access(reference: str, form: str, to: Path | None, data: Path) -> None:
+    """Hand out everything that is held about a visitor.
+
+    As JSON: declared information with its history, and every record of logs and private events. As CSV: the
+    records alone. It is personal data: give it to nobody but the visitor.
+
+    \b
+    impersonal rights access 5f0c1e7a9b3d4f60818283a4b5c6d7e8 --to answer.json
+    """
+    from pipeline.accesses import record  # noqa: PLC0415
+    from pipeline.rights.access import records_of  # noqa: PLC0415
+    from pipeline.store import exclusive, replace_private  # noqa: PLC0415
+
+    held = _held(data)
+    with interruptible(), exclusive(data):
+        records = records_of(data, reference)
+    record(data, _now_ms, "rights access", reference, len(records))
+    if form == "csv":
+        text = terminal.as_csv([_row(record) for record in records])
+    else:
+        found = {
+            "reference": reference,
+            "made_ms": _now_ms(),
+            "declared": held.declared(reference),
+            "history": held.history(reference),
+            "records": records,
+        }
+        text = terminal.as_json(msgspec.to_builtins(found))
+    if to:
+        replace_private(to, f"{text}\n")
+        click.echo(f"Wrote {len(records):,} records to {to}")
+    else:
+        click.echo(text)
+
+
+@rights.command()
+@data_option
+def expire(data: Path) -> None:
+    """Remove everything whose retention is over, as every `impersonal run` does.
+
+    Row by row and field by field, as the purposes of each record end; of rights.sqlite, what its attributes
+    and proof_days say. Days that are not sealed wait for the next run. `impersonal status` shows the oldest
+    record of each kind.
+
+    \b
+    impersonal rights expire
+    """
+    from pipeline import retention  # noqa: PLC0415
+    from pipeline.store import exclusive  # noqa: PLC0415
+
+    policy = load(data / POLICY)
+    with interruptible(), exclusive(data):
+        found = retention.expire(data, policy, _now_ms)
+    for line in list(terminal.expired_lines(found)) or ["Nothing is over its retention"]:
+        click.echo(line)
+
+
+def _held(data: Path) -> Rights:
+    if not data.is_dir():
+        raise ConfigurationError(f"{data} does not exist: name the site's data directory with --data")
+    return Rights(data)
+
+
+def _in_words(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{counts.get(place, 0):,} {words}" for place, words in _PLACES.items())
+
+
+def _row(record: Record) -> dict[str, object]:
+    values = {name: getattr(record, name) for name, _ in COLUMNS}
+    return values | {"purposes": "+".join(record.purposes)}
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 rights.add_command(receipt)

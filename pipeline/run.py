@@ -1,4 +1,4 @@
-"""One round of the straight line: logs → private events → sealed days → released statistics.
+"""One round: what visitors asked for, then logs → private events → sealed days → released statistics.
 
 Everything that is kept appears by a rename or a commit, so a round may be interrupted anywhere; the next
 one goes on from there.
@@ -11,10 +11,13 @@ from pathlib import Path
 from collector.errors import PolicyError
 from collector.policy import Policy
 from collector.record import Clock
+from collector.rights import Request
 from pipeline import check, proofs
-from pipeline.days import destroy_salts, expire, first_day, remove_logs, seal
+from pipeline.days import destroy_salts, first_day, remove_logs, seal
 from pipeline.ingest import ingest
 from pipeline.release import Outcome, release_due
+from pipeline.retention import Expired, expire
+from pipeline.rights.requests import carry_out
 from pipeline.status import forget_workers
 from pipeline.store import Progress, exclusive
 
@@ -24,13 +27,15 @@ class Round:
     """What one round did."""
 
     ingested: Counter[str]
-    """rows, duplicate, late or a reason of quarantine → frames."""
+    """rows, duplicate, late, erased or a reason of quarantine → frames."""
     sealed: list[str]
     outcomes: list[Outcome]
     """Of every release that was due, known ones included."""
     removed_segments: int
-    expired: list[str]
-    """Days whose records were removed because their retention is over."""
+    expired: Expired
+    """What was removed because its retention is over."""
+    requests: list[Request]
+    """What visitors had asked for, and was done."""
 
 
 def run_once(data: Path, policy: Policy, clock: Clock, progress: Progress) -> Round:
@@ -48,6 +53,7 @@ def run_once(data: Path, policy: Policy, clock: Clock, progress: Progress) -> Ro
 
     with exclusive(data):
         destroy_salts(data, instant)
+        requests = carry_out(data, instant)
         since = first_day(data, policy, instant)
         ingested = ingest(data, instant, progress)
         proofs.keep(data)
@@ -58,4 +64,4 @@ def run_once(data: Path, policy: Policy, clock: Clock, progress: Progress) -> Ro
         expired = expire(data, policy, instant)
         proofs.expire(data, policy, instant)
         forget_workers(data, instant)
-    return Round(ingested, sealed, outcomes, removed, expired)
+    return Round(ingested, sealed, outcomes, removed, expired, requests)

@@ -7,21 +7,26 @@ quarantine with a reason, or its bytes still wait in the logs. Beside that: who 
 
 from collections import Counter
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from collector.record import DAY_MS, STATUS, Clock, day_of
+from collector.record import DAY_MS, LOGS, STATUS, Clock, day_of
+from collector.rights import Rights
 from pipeline.engine import connect
 from pipeline.fates import DROPS, FRAMES, UNACCOUNTED, Fate
 from pipeline.ledger import Ledger
 from pipeline.permissions import Exposure, exposures
 from pipeline.release import LEDGER
+from pipeline.rights.access import answers
 from pipeline.store import (
     EVENTS,
+    QUARANTINE,
     SEALED,
     ImportedDay,
+    batch_files,
     consumed_bytes,
     days_of,
     events_of,
@@ -29,6 +34,7 @@ from pipeline.store import (
     is_alive,
     manifests,
 )
+from pipeline.windows import Window
 
 COUNTERS_DAYS = 28
 """How long the counters of a worker are kept after it ended."""
@@ -68,7 +74,7 @@ class Day(msgspec.Struct):
     day: str
     sealed: bool
     outcomes: dict[str, int]
-    """rows, duplicate, late or a reason of quarantine → frames."""
+    """rows, duplicate, late, erased, expired or a reason of quarantine → frames."""
     waiting_bytes: int
     """Of log that no run has read yet."""
     imported: ImportedDay | None = None
@@ -102,6 +108,10 @@ class Status(msgspec.Struct):
     def is_well(self) -> bool:
         """Whether nothing was lost and nothing lies open."""
         return not self.lost and not self.exposed
+
+    oldest: dict[str, int] = {}
+    """Kind of record → UTC milliseconds of its oldest, so that retention can be checked: each purpose and
+    service, each table of rights.sqlite, quarantine, logs, and answers waiting to be fetched."""
 
     @property
     def totals(self) -> dict[str, int]:
@@ -141,7 +151,37 @@ def read_status(data: Path) -> Status:
     Raises  StoreError, LedgerError, OSError
     """
     workers, unreadable = _workers(data)
-    return Status(workers, list(_days(data)), _spending(data), unreadable, exposures(data))
+    return Status(workers, list(_days(data)), _spending(data), unreadable, exposures(data), _oldest(data))
+
+
+def _oldest(data: Path) -> dict[str, int]:
+    """Kind of record → UTC milliseconds of its oldest."""
+    found = _oldest_events(data) | Rights(data).oldest()
+    for kind, directory, prefix in ((QUARANTINE, data / QUARANTINE, "day="), (LOGS, data / LOGS, "")):
+        days = [day for path, day in days_of(directory, prefix) if any(path.iterdir())]
+        if days:
+            found[kind] = Window("day", date.fromisoformat(days[0])).span_ms[0]
+    made = answers(data).values()
+    return found | ({"answers": min(made)} if made else {})
+
+
+def _oldest_events(data: Path) -> dict[str, int]:
+    files = [str(file) for directory, _ in days_of(data / EVENTS) for file in batch_files(directory)]
+    if not files:
+        return {}
+    query = (
+        "SELECT purposes, service, min(ts_ms) FROM read_parquet($files, hive_partitioning = false)"
+        " GROUP BY ALL ORDER BY ALL"
+    )
+    found: dict[str, int] = {}
+    with connect() as database:
+        for purposes, service, ts_ms in database.execute(query, {"files": files}).fetchall():
+            kinds = [f"purpose {name}" for name in purposes or ()] + (
+                [f"service {service}"] if service else []
+            )
+            for kind in kinds:
+                found[kind] = min(ts_ms, found.get(kind, ts_ms))
+    return dict(sorted(found.items()))
 
 
 def _workers(data: Path) -> tuple[list[Worker], list[str]]:
@@ -228,6 +268,11 @@ def in_words(status: Status) -> Iterator[str]:
     for spent in status.spending[-_SHOWN_DAYS:]:
         on = _many(len(spent.releases), "release")
         yield f"  {spent.day}: ρ = {spent.rho:.6f} spent on {on}, {spent.left:.6f} left"
+    yield "Oldest records"
+    if not status.oldest:
+        yield "  none yet"
+    for kind, since_ms in status.oldest.items():
+        yield f"  {kind}: {day_of(since_ms)}"
     yield from _fates_in_words("Left out, as is right:", status, is_loss=False)
     if status.lost:
         yield from _fates_in_words("Lost:", status, is_loss=True)

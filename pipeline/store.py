@@ -3,6 +3,7 @@
     logs/<day>/<worker>-<n>.log            segments, as the collector's workers write them
     events/day=<day>/<batch>.parquet       private events; the file's metadata holds the batch's manifest
     events/day=<day>/_sealed               nothing is added to this day any more
+    events/day=<day>/_retention            the longest retention that was enforced on its rows
     quarantine/day=<day>/<batch>.jsonl     frames of that batch that could not be used
 
 Everything here is the operator's: directories 0700, files 0600, never served.
@@ -12,7 +13,7 @@ import fcntl
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -29,6 +30,8 @@ QUARANTINE = "quarantine"
 SEALED = "_sealed"
 GOOD = "good"
 LATE = "late"
+ERASED = "erased"
+EXPIRED = "expired"
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done and how much there is in all."""
@@ -45,7 +48,7 @@ class Stretch(msgspec.Struct, frozen=True):
     sha256: str
     """Of the bytes, 64 hex digits."""
     outcomes: dict[str, int]
-    """good, late or one of record.REASONS → frames."""
+    """good, late, erased or one of record.REASONS → frames."""
 
 
 class ImportedDay(msgspec.Struct, frozen=True):
@@ -62,7 +65,7 @@ class ImportedDay(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What one batch consumed. Always: frames = rows + duplicate + late + quarantined."""
+    """What one batch consumed. Always: frames = rows + duplicate + late + erased + quarantined."""
 
     committed_ms: int
     stretches: list[Stretch]
@@ -71,11 +74,14 @@ class Manifest(msgspec.Struct, frozen=True):
     """Good records whose id the day already held."""
     imported: ImportedDay | None = None
     """Of a day that came from access logs."""
+    removed: dict[str, int] = {}
+    """ERASED or EXPIRED → rows that the batch held once."""
 
     @property
     def outcomes(self) -> Counter[str]:
-        """rows, duplicate, late or a reason of quarantine → frames."""
-        total = Counter(rows=self.rows, duplicate=self.duplicate)
+        """rows, duplicate, late, erased, expired or a reason of quarantine → frames."""
+        kept = self.rows - sum(self.removed.values())
+        total = Counter(self.removed) + Counter(rows=kept, duplicate=self.duplicate)
         for stretch in self.stretches:
             total.update(stretch.outcomes)
         del total[GOOD]
@@ -174,18 +180,51 @@ def manifests(database: duckdb.DuckDBPyConnection, directory: Path) -> list[Mani
 
     Raises  StoreError where a file is not what a batch wrote
     """
+    return [manifest_of(database, path) for path in batch_files(directory)]
+
+
+def manifest_of(database: duckdb.DuckDBPyConnection, batch: Path) -> Manifest:
+    """The manifest of one batch.
+
+    Raises  StoreError where the file is not what a batch wrote
+    """
     query = "SELECT value FROM parquet_kv_metadata($path) WHERE key = 'manifest'"
-    found = []
-    for path in batch_files(directory):
-        try:
-            rows = database.execute(query, {"path": str(path)}).fetchall()
-            found.append(msgspec.json.decode(rows[0][0], type=Manifest))
-        except (duckdb.Error, IndexError, msgspec.DecodeError):
-            raise StoreError(
-                f"{path} is no whole batch of private events: restore it from a copy; "
-                "moving it away gives up what it holds, unless its logs are still there"
-            ) from None
-    return found
+    try:
+        rows = database.execute(query, {"path": str(batch)}).fetchall()
+        return msgspec.json.decode(rows[0][0], type=Manifest)
+    except (duckdb.Error, IndexError, msgspec.DecodeError):
+        raise StoreError(
+            f"{batch} is no whole batch of private events: restore it from a copy; "
+            "moving it away gives up what it holds, unless its logs are still there"
+        ) from None
+
+
+def write_aside(
+    database: duckdb.DuckDBPyConnection,
+    batch: Path,
+    rows: str,
+    manifest: Manifest,
+    values: Mapping[str, object] | None = None,
+) -> Path:
+    """Write what a batch is to hold beside its place; `commit_batch` puts it there.
+
+    Takes  rows: a SELECT of the contract's columns; its `$name`s are in `values`
+    """
+    aside = batch.with_name(f".{batch.stem}.tmp")
+    write_private(aside, [])  # DuckDB keeps the mode of a file that exists
+    database.execute(
+        f"COPY ({rows}) TO $aside"
+        " (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false, KV_METADATA {manifest: $manifest})",
+        {"aside": str(aside), "manifest": msgspec.json.encode(manifest).decode(), **(values or {})},
+    )
+    sync(aside)
+    return aside
+
+
+def commit_batch(aside: Path, batch: Path) -> None:
+    """Put a batch in its place: the rename commits rows and manifest together."""
+    aside.rename(batch)
+    sync(batch.parent)
 
 
 def consumed_bytes(taken: Iterable[Manifest]) -> dict[str, int]:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from collector.policy import Policy, Version
 
 if TYPE_CHECKING:
+    from collector.rights import Request
+    from pipeline.retention import Expired
     from pipeline.run import Round
     from pipeline.store import Progress
 
@@ -165,8 +168,38 @@ def round_lines(done: "Round") -> Iterator[str]:
             yield f"Not published: {outcome.reason}"
     if done.removed_segments:
         yield f"Removed {done.removed_segments:,} log segments of sealed days"
-    if done.expired:
-        yield f"Removed the records of {span(done.expired)}: their retention is over"
+    yield from expired_lines(done.expired)
+    yield from request_lines(done.requests)
+
+
+def expired_lines(found: "Expired") -> Iterator[str]:
+    """What was removed because its retention is over; nothing where nothing was."""
+    if found.days:
+        yield f"Removed the records of {span(found.days)}: their retention is over"
+    if found.rows:
+        yield f"Removed {found.rows:,} records of other days: the retention of their purposes is over"
+    if found.cut:
+        yield f"Cut {found.cut:,} records down to what the rest of their purposes allow"
+    if said := {table: count for table, count in found.said.items() if count}:
+        listed = ", ".join(f"{count:,} {_SAID[table]}" for table, count in said.items())
+        yield f"Removed {listed}: their retention is over"
+
+
+_SAID = {
+    "declared": "declared values",
+    "history": "notes of how declared values changed",
+    "receipt": "receipts of erasures",
+    "standing": "marks of withdrawals and erasures",
+    "answers": "answers that waited to be fetched",
+}
+
+
+def request_lines(requests: "Sequence[Request]") -> Iterator[str]:
+    """What visitors had asked for, and was done."""
+    acts = Counter[str](request.act for request in requests)
+    for act, words in (("erase", "Erased what was held of"), ("access", "Answered what is held of")):
+        if acts[act]:
+            yield f"{words} {acts[act]:,} visitor{'' if acts[act] == 1 else 's'} who asked for it"
 
 
 def span(days: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""A real site in processes that tests may kill: python -m tests.serve DATA
+"""A real site in processes that tests may kill: python -m tests.serve DATA [POLICY of tests.policies]
 
 Prints the port it listens on; each line on standard input forks a worker that serves until it is killed,
 and prints its process id. The workers share the listening socket, as under a preloading server.
@@ -10,6 +10,8 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import uvicorn
@@ -19,6 +21,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from collector import Collector
+from tests import policies
 from tests.policies import EVERYTHING, NECESSARY, measured, policy, purpose, version
 
 RULES = policy(
@@ -35,9 +38,10 @@ def page(request: Request) -> Response:
     return HTMLResponse("<!doctype html><title>page</title>")
 
 
-def main(data: str) -> None:
+def main(data: str, rules: str = "") -> None:
     """Serve until standard input ends."""
-    app = Collector(Starlette(routes=[Route("/{path:path}", page)]), policy=RULES, data=data)
+    under = getattr(policies, rules) if rules else RULES
+    app = Collector(Starlette(routes=[Route("/{path:path}", page)]), policy=under, data=data)
     app.warm()
     # asyncio turns Nagle's delay off only where the protocol is named.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -57,9 +61,9 @@ def main(data: str) -> None:
 class Site:
     """The serving process, from the test's side."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, rules: str = "") -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.serve", str(data)],
+            [sys.executable, "-m", "tests.serve", str(data), rules],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -77,10 +81,19 @@ class Site:
         self._process.stdin.flush()
         return int(self._line())
 
+    def end_workers(self, workers: Iterable[int], within_s: float = 10) -> None:
+        """SIGTERM, and wait until each has written what it held."""
+        for worker in workers:
+            os.kill(worker, signal.SIGTERM)
+        deadline_s = time.monotonic() + within_s
+        while any(Path(f"/proc/{worker}").exists() for worker in workers):
+            assert time.monotonic() < deadline_s
+            time.sleep(0.02)
+
     def close(self) -> None:
         """End the serving process; workers end by `kill`."""
         self._process.communicate(timeout=10)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

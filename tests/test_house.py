@@ -43,6 +43,7 @@ PRIVATE_STORE = (
     "accesses",
     "permissions",
     "processing",
+    "retention",
     "status",
     "access_log",
     "log_days",

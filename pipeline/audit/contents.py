@@ -10,11 +10,13 @@ from pipeline import intervals
 from pipeline.audit.released import Books, Release
 from pipeline.audit.said import Mistake, Skipped
 from pipeline.commitment import KEY, commitment
-from pipeline.days import retention_days
+from pipeline.engine import connect
+from pipeline.errors import StoreError
 from pipeline.published import Manifest
+from pipeline.retention import retention_days
 from pipeline.spec import CODE_VERSION, Mechanism, Spec, mechanism
 from pipeline.statistics import STATISTICS, Statistic, enabled, nano_rho
-from pipeline.store import batch_files, events_of
+from pipeline.store import batch_files, events_of, manifests
 from pipeline.windows import TIERS, Window
 
 Found = Iterator[Mistake | Skipped | None]
@@ -145,8 +147,20 @@ def inputs(books: Books) -> Found:
             yield None
         elif any(_is_expired(books, day) for day in days):
             yield Skipped("whose inputs are gone: expired")
+        elif removed := _removed(books, days):
+            yield Skipped(f"whose inputs differ: rows were {' and '.join(removed)} since")
         else:
             yield Mistake(f"{release.file}: its private events are not those it was made from")
+
+
+def _removed(books: Books, days: tuple[str, ...]) -> list[str]:
+    """Why rows of some days were removed after they were sealed: erased, expired."""
+    with connect() as database:
+        try:
+            found = [each for day in days for each in manifests(database, events_of(books.data, day))]
+        except StoreError:  # a file that was changed by somebody else
+            return []
+    return sorted({why for manifest in found for why in manifest.removed})
 
 
 def _is_expired(books: Books, day: str) -> bool:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import msgspec
 
 from collector.policy import Policy
 from collector.record import COLUMNS, DAY_MS, day_of
 from pipeline.engine import Engine
 from pipeline.release import build
+from pipeline.store import Manifest
 from pipeline.windows import Window
 from tests.policies import EVERYTHING, policy, purpose, version
 
@@ -64,7 +66,11 @@ def write(file: Path, rows: Iterable[Row]) -> Path:
             values = [[each.get(name) for each in listed] for name, _ in COLUMNS]
             database.execute(f"INSERT INTO rows SELECT {columns}", values)
         file.parent.mkdir(parents=True, exist_ok=True)
-        database.execute("COPY rows TO ? (FORMAT parquet)", [str(file)])
+        manifest = msgspec.json.encode(Manifest(0, [], len(listed), 0)).decode()
+        database.execute(
+            "COPY rows TO $file (FORMAT parquet, KV_METADATA {manifest: $manifest})",
+            {"file": str(file), "manifest": manifest},
+        )
     return file
 
 

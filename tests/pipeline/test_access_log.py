@@ -373,7 +373,7 @@ def test_days_over_their_retention_are_released_then_expired(tmp_path: Path) -> 
     data = tmp_path / "data"
     found = take(data, log(tmp_path / "log", *lines), under=site(effective=date(2025, 11, 1)))
     assert found.round is not None
-    assert found.round.expired == ["2025-11-24", "2025-11-25", "2025-11-26"]
+    assert found.round.expired.days == ["2025-11-24", "2025-11-25", "2025-11-26"]
     assert events(data) == []
     [file] = (data / "published" / "visitors").glob("*2025-11-24.parquet")
     [(value, sigma)] = duckdb.execute("SELECT value, sigma FROM read_parquet(?)", [str(file)]).fetchall()

@@ -1,4 +1,4 @@
-"""What happens to a day after it was read: sealed, its logs removed, expired, its salt destroyed."""
+"""What happens to a day after it was read: sealed, its logs removed, its salt destroyed."""
 
 import fcntl
 import os
@@ -10,10 +10,10 @@ import pytest
 
 from collector.identity import Pseudonyms
 from collector.record import DAY_MS
-from pipeline.days import destroy_salts, expire, first_day, remove_logs, retention_days, seal
+from pipeline.days import destroy_salts, first_day, remove_logs, seal
 from pipeline.errors import StoreError
 from pipeline.ingest import ingest
-from pipeline.store import batch_files, events_of, is_sealed
+from pipeline.store import is_sealed
 from tests.pipeline.logs import DAY, NEXT_DAY, frame, noon_ms, write
 from tests.policies import EVERYTHING, policy, purpose, version
 
@@ -65,31 +65,6 @@ def test_a_segment_that_is_held_open_stays(tmp_path: Path) -> None:
     assert remove_logs(tmp_path) == 0
     os.close(lock)
     assert remove_logs(tmp_path) == 1
-
-
-def test_records_go_when_their_retention_is_over(tmp_path: Path) -> None:
-    """Rows, quarantine and logs of a day are removed a day after its last purpose's retention."""
-    write(tmp_path, [frame(1), b"junk\n"])
-    read(tmp_path, CLOSED_MS)
-    close(tmp_path)
-    last_ms = noon_ms() + 30 * DAY_MS
-    assert expire(tmp_path, POLICY, lambda: last_ms) == []
-    assert batch_files(events_of(tmp_path, DAY))
-    assert expire(tmp_path, POLICY, lambda: last_ms + DAY_MS) == [DAY]
-    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert kept == [events_of(tmp_path, DAY) / "_sealed"]
-    assert expire(tmp_path, POLICY, lambda: last_ms + DAY_MS) == []
-    write(tmp_path, [frame(2)])
-    assert read(tmp_path, last_ms + DAY_MS) == {"late": 1}
-
-
-def test_retention_is_the_longest_of_the_purposes_with_fields() -> None:
-    """A purpose that has no field of a record keeps none; the version of the day decides."""
-    later = purpose("statistics", EVERYTHING, retention_days=60)
-    both = policy(version(KEPT), version(later, version_id="v2", effective=date(2026, 11, 25)))
-    assert retention_days(POLICY, DAY) == 30
-    assert [retention_days(both, day) for day in (DAY, NEXT_DAY)] == [30, 60]
-    assert retention_days(policy(version(purpose("necessary", retention_days=7))), DAY) == 7
 
 
 def test_salts_of_past_days_are_destroyed(tmp_path: Path) -> None:

@@ -72,7 +72,9 @@ def one_by_one(data: bytes) -> tuple[list[bytes], Counter[str], list[tuple[str, 
     bad = []
     for each in frames(data):
         outcome = each.reason
-        if each.payload is not None:
+        if each.payload and not each.payload.strip(b" "):
+            outcome = "erased"
+        elif each.payload is not None:
             try:
                 record = decode(each.payload)
             except RecordError as error:
@@ -87,7 +89,7 @@ def one_by_one(data: bytes) -> tuple[list[bytes], Counter[str], list[tuple[str, 
                     outcome = "duplicate" if record.id in rows else "rows"
                     rows.setdefault(record.id, msgspec.json.encode(record))
         counts[outcome] += 1
-        if outcome not in ("rows", "duplicate"):
+        if outcome not in ("rows", "duplicate", "erased"):
             bad.append((outcome, each.start))
     return list(rows.values()), counts, bad
 

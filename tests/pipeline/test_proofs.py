@@ -240,8 +240,9 @@ def test_proofs_outlive_the_records_and_then_go(tmp_path: Path) -> None:
 
 def proofs_after(data: Path, now_ms: int) -> None:
     """What a run does about proofs, at an instant."""
-    from pipeline.days import expire, seal
+    from pipeline.days import seal
     from pipeline.ingest import ingest
+    from pipeline.retention import expire
 
     ingest(data, lambda: now_ms, lambda *_: None)
     proofs.keep(data)

@@ -25,7 +25,7 @@ from pipeline.query import windows
 from pipeline.release import correct, release_due
 from pipeline.spec import mechanism
 from pipeline.statistics import DEFAULT, STATISTICS, nano_rho
-from pipeline.store import batch_files, events_of
+from pipeline.store import Manifest, batch_files, commit_batch, events_of, write_aside
 from pipeline.windows import Window, last_closed_day, tier_of, window_of
 from tests.pipeline.private_events import DAY, POLICY, Row, at, closed, row, store
 
@@ -298,6 +298,13 @@ def test_what_cannot_be_corrected_says_why(tmp_path: Path) -> None:
         correct(tmp_path, under(), lambda: closed(DAY), "visitors/day/2020-01-01", "why")
     with pytest.raises(StoreError, match="over their retention"):
         correct(tmp_path, under(), lambda: closed(DAY + timedelta(200)), f"visitors/day/{DAY}", "why")
+    store(tmp_path, crowd(3))
+    batch = events_of(tmp_path, str(DAY)) / "000001.parquet"
+    with duckdb.connect() as database:
+        some_are_gone = Manifest(0, [], 3, 0, removed={"expired": 2})
+        commit_batch(write_aside(database, batch, f"FROM read_parquet('{batch}')", some_are_gone), batch)
+    with pytest.raises(StoreError, match="not all is left to count"):
+        correct(tmp_path, under(), lambda: closed(DAY), f"visitors/day/{DAY}", "why")
     assert published(tmp_path) == before
 
 

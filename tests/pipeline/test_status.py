@@ -166,4 +166,4 @@ def test_every_reason_of_the_collector_has_its_words() -> None:
     beacons = (ROOT / "collector" / "beacons.py").read_text()
     said |= {(reason, "") for reason in re.findall(r'return "(\w+)"(?:  #|\n)', beacons)}
     assert {first or second for first, second in said} | {"unaccounted"} == set(DROPS)
-    assert set(REASONS) | {"late", "duplicate"} == set(FRAMES)
+    assert set(REASONS) | {"late", "duplicate", "erased", "expired"} == set(FRAMES)

@@ -22,6 +22,7 @@ from pipeline.ledger import Charge, Ledger
 from pipeline.publish import Cell
 from pipeline.published import HEAD, Manifest, manifest_of, place
 from pipeline.release import LEDGER, PUBLISHED, correct, release_due
+from pipeline.rights.erasure import erase
 from pipeline.spec import CODE_VERSION, cost
 from pipeline.store import batch_files, events_of
 from tests.pipeline.private_events import DAY, POLICY, at, closed, row, store
@@ -39,7 +40,7 @@ Change = Callable[[str, list[Cell], Manifest, Charge], tuple[list[Cell], Manifes
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A site that has released two days."""
     data = tmp_path_factory.mktemp("site")
-    store(data, [row(visitor=f"{n:03}", path="/seen", ts_ms=at(DAY)) for n in range(900)])
+    store(data, [row(visitor=f"{n:032x}", path="/seen", ts_ms=at(DAY)) for n in range(900)])
     release_due(data, SITE, lambda: closed(LAST), DAY)
     return data
 
@@ -308,6 +309,15 @@ def test_what_expired_is_counted_not_blamed(data: Path) -> None:
     assert found["inputs"].agreed == 4, "a day without events was sealed as one"
     assert not found["inputs"].mistakes
     assert verified(data)["inputs"].mistakes, "before their retention is over they should be there"
+
+
+def test_what_visitors_had_erased_is_counted_not_blamed(data: Path) -> None:
+    """Rows that went on request change the inputs of that day's releases, and the reason is said."""
+    visitor = f"{7:032x}"
+    assert erase(data, [visitor])[visitor]["events"] == 1
+    found = verified(data)["inputs"]
+    assert found.skipped == {"whose inputs differ: rows were erased since": 4}
+    assert (found.agreed, found.mistakes) == (4, [])
 
 
 def test_other_versions_and_policies_are_counted_not_blamed(data: Path) -> None:

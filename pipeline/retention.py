@@ -1,0 +1,291 @@
+"""Retention: every record goes when the last purpose it was granted for ends, and each field with its own.
+
+A row is kept for the longest retention of its purposes that have fields; under a service no longer than the
+service's own. Where one purpose ends before another, what only it allowed is taken out of the row, and its
+name with it. Of a purpose that a visitor can refuse, the version consented to may shorten the retention and
+never lengthen it. Consents, quarantine and logs of a day are kept for the longest that any purpose of the
+day is. A batch is rewritten only on days on which a retention ends.
+"""
+
+import secrets
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+import duckdb
+import msgspec
+
+from collector.policy import Levels, Policy, Version, fields_within
+from collector.record import FIELDS, LEVELS, LOGS, TIME_STEP_MS, Clock, date_of
+from collector.rights import Rights
+from pipeline.engine import connect
+from pipeline.rights.access import remove_old_answers
+from pipeline.store import (
+    EVENTS,
+    EXPIRED,
+    QUARANTINE,
+    batch_files,
+    commit_batch,
+    days_of,
+    is_sealed,
+    manifest_of,
+    replace_private,
+    sync,
+    write_aside,
+)
+from pipeline.windows import Window
+
+APPLIED = "_retention"
+"""In a day's directory: the longest retention that was enforced there, and under which rules."""
+
+_NEVER = 10**6  # days
+
+
+@dataclass
+class Expired:
+    """What was removed because its retention is over."""
+
+    days: list[str] = field(default_factory=list)
+    """Days of which nothing is left."""
+    rows: int = 0
+    """Removed from days of which something is left."""
+    cut: int = 0
+    """Rows that are kept for fewer purposes, with fewer fields."""
+    said: Counter[str] = field(default_factory=Counter)
+    """Table of rights.sqlite → rows; "answers": answers to requests that nobody fetched."""
+
+    def add(self, other: "Expired") -> None:
+        """Count what another call removed as well."""
+        self.days += other.days
+        self.rows += other.rows
+        self.cut += other.cut
+        self.said += other.said
+
+
+class Kind(NamedTuple):
+    """What decides how long a row is kept."""
+
+    is_consent: bool
+    policy: str
+    consent: str | None
+    purposes: tuple[str, ...]
+    service: str | None
+
+
+class Left(NamedTuple):
+    """What is left of the rows of one kind."""
+
+    purposes: tuple[str, ...]
+    levels: Levels
+
+
+def expire(data: Path, policy: Policy, clock: Clock) -> Expired:
+    """Remove everything whose retention is over, from sealed days and from rights.sqlite.
+
+    To be called after the days' statistics are released; the caller holds `store.exclusive`.
+
+    Raises  StoreError, OSError; called again, it does the rest
+    """
+    now_ms = clock()
+    found = Expired()
+    rules = _Rules(policy)
+    with connect() as database:
+        for directory, day in days_of(data / EVENTS):
+            age = (date_of(now_ms) - date.fromisoformat(day)).days
+            if not is_sealed(data, day):
+                continue
+            if age > retention_days(policy, day):
+                if _remove_day(data, directory, day):
+                    found.days.append(day)
+            elif (passed := rules.passed(age)) and _applied(directory) != rules.mark(passed):
+                _expire_rows(database, directory, rules, age, found)
+                replace_private(directory / APPLIED, rules.mark(passed))
+    kept_days = partial(_declared_days, policy)
+    found.said += Counter(Rights(data).expire(kept_days, policy.controller.proof_days, now_ms))
+    found.said += Counter(answers=remove_old_answers(data, now_ms))
+    return found
+
+
+def retention_days(policy: Policy, day: str) -> int:
+    """How long any record of one day is kept: the longest of the purposes that had fields of them."""
+    version = policy.in_force(Window("day", date.fromisoformat(day)).span_ms[0]) or policy.versions[0]
+    purposes = version.purposes.values()
+    collecting = [purpose for purpose in purposes if any(purpose.levels.values())]
+    return max(purpose.retention_days for purpose in collecting or purposes)
+
+
+def ends(policy: Policy, kind: Kind) -> dict[str, int]:
+    """Purpose → for how many days after their own it keeps rows of a kind; those with fields of them only."""
+    version = policy.version(kind.policy)
+    if version is None or kind.is_consent:
+        return {}
+    consented = policy.version(kind.consent) if kind.consent else None
+    service = version.services.get(kind.service or "")
+    longest = service.retention_days if service else _NEVER
+    return {
+        name: min(longest, _purpose_days(version, consented, name))
+        for name in kind.purposes
+        if any(version.purpose_scope(name, consented).values())
+    }
+
+
+def left(policy: Policy, kind: Kind, age: int) -> Left | None:
+    """What is left of rows of a kind so many days after their own: None for nothing.
+
+    Rows that no known purpose keeps stay as they are until their day ends.
+    """
+    kept = ends(policy, kind)
+    over = {name for name, days in kept.items() if age > days}
+    if over and over == kept.keys():
+        return None
+    version = policy.version(kind.policy)
+    if not over or version is None:
+        return Left(kind.purposes, {category: len(levels) - 1 for category, levels in LEVELS.items()})
+    consented = policy.version(kind.consent) if kind.consent else None
+    return Left(
+        tuple(name for name in kind.purposes if name not in over),
+        version.scope(kept.keys() - over, consented),
+    )
+
+
+def _purpose_days(version: Version, consented: Version | None, name: str) -> int:
+    now = version.purposes[name]
+    then = consented.purposes.get(name) if consented and now.refusable else None
+    return min(now.retention_days, then.retention_days) if then else now.retention_days
+
+
+class _Rules:
+    """When anything may end under a policy."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        said: list[tuple[object, ...]] = []
+        self._ends: set[int] = set()
+        for version in policy.versions:
+            for purpose in version.purposes.values():
+                said.append((version.id, purpose.name, purpose.retention_days, purpose.fields))
+                self._ends.add(purpose.retention_days)
+            for service in version.services.values():
+                said.append((version.id, service.name, service.retention_days))
+                self._ends.add(service.retention_days)
+        self._hash = sha256(repr(said).encode()).hexdigest()[:16]
+
+    def passed(self, age: int) -> int:
+        """The longest retention that is over for records of an age; 0 for none."""
+        return max((days for days in self._ends if days < age), default=0)
+
+    def mark(self, passed: int) -> str:
+        """What APPLIED holds when a retention was enforced under these rules."""
+        return f"{passed} {self._hash}\n"
+
+
+def _applied(directory: Path) -> str:
+    try:
+        return (directory / APPLIED).read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def _remove_day(data: Path, directory: Path, day: str) -> bool:
+    """Remove what is left of a day but that it was sealed; whether there was anything."""
+    held = (data / QUARANTINE / directory.name, data / LOGS / day, directory / APPLIED)
+    found = [*(path for path in held if path.exists()), *batch_files(directory), *directory.glob(".*")]
+    for path in found:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if found:
+        sync(directory)
+    return bool(found)
+
+
+def _expire_rows(
+    database: duckdb.DuckDBPyConnection, directory: Path, rules: _Rules, age: int, found: Expired
+) -> None:
+    """Rewrite the batches of a day of which some rows end, or are cut."""
+    salt = secrets.token_hex(16)
+    for batch in batch_files(directory):
+        kinds = _kinds(database, batch)
+        plan = {kind: left(rules.policy, kind, age) for kind in kinds}
+        over = sum(count for kind, count in kinds.items() if plan[kind] is None)
+        cut = sum(count for kind, count in kinds.items() if (kept := plan[kind]) and kept[0] != kind.purposes)
+        if over or cut:
+            _relate(database, rules.policy, plan)
+            manifest = manifest_of(database, batch)
+            gone = dict(Counter(manifest.removed) + Counter({EXPIRED: over}))
+            values = {"batch": str(batch), "salt": salt}
+            aside = write_aside(
+                database, batch, _ROWS, msgspec.structs.replace(manifest, removed=gone), values
+            )
+            commit_batch(aside, batch)
+        found.rows += over
+        found.cut += cut
+
+
+def _kinds(database: duckdb.DuckDBPyConnection, batch: Path) -> dict[Kind, int]:
+    """Kind → rows of a batch."""
+    query = (
+        "SELECT kind = 'consent', policy, consent, coalesce(purposes, []), service, count(*)"
+        " FROM read_parquet($batch, hive_partitioning = false) GROUP BY ALL"
+    )
+    rows = database.execute(query, {"batch": str(batch)}).fetchall()
+    return {
+        Kind(is_consent, policy, consent, tuple(purposes), service): count
+        for is_consent, policy, consent, purposes, service, count in rows
+    }
+
+
+def _relate(database: duckdb.DuckDBPyConnection, policy: Policy, plan: dict[Kind, Left | None]) -> None:
+    """Make the relation `plan`: one row per kind of which rows stay."""
+    flags = ", ".join(f'"{row.name}" BOOLEAN' for row in FIELDS)
+    database.execute(
+        "CREATE OR REPLACE TEMP TABLE plan (is_consent BOOLEAN, policy VARCHAR, consent VARCHAR,"
+        " purposes VARCHAR[], service VARCHAR, kept VARCHAR[], step_ms BIGINT, is_for_the_day BOOLEAN,"
+        f" {flags})"
+    )
+    for kind, kept in plan.items():
+        if kept is not None:
+            values = [*kind[:3], list(kind.purposes), kind.service, *_plan(policy, kind, kept)]
+            marks = ", ".join("?" * len(values))
+            database.execute(f"INSERT INTO plan VALUES ({marks})", values)  # noqa: S608
+
+
+def _plan(policy: Policy, kind: Kind, kept: Left) -> Iterator[object]:
+    """The purposes left, the step of time, whether the pseudonym may name its visitor for the day only, and
+    for each field whether it stays."""
+    is_cut = kept.purposes != kind.purposes
+    yield list(kept.purposes)
+    yield TIME_STEP_MS[LEVELS["time"][kept.levels["time"]]] if is_cut else 1
+    yield is_cut and LEVELS["cookie"][kept.levels["cookie"]] == "daily"
+    stays = {row.name for row in fields_within(kept.levels)}
+    for row in FIELDS:
+        yield row.name in stays or not is_cut
+
+
+def _column(name: str) -> str:
+    # Under a purpose that may know visitors for a day only, who was known for longer gets another name.
+    value = "CASE WHEN p.is_for_the_day THEN md5($salt || r.visitor) ELSE r.visitor END"
+    return f'CASE WHEN p."{name}" THEN {value if name == "visitor" else f"""r."{name}" """} END AS "{name}"'
+
+
+_ROWS = f"""
+    SELECT r.kind, r.id, r.ts_ms - r.ts_ms % p.step_ms AS ts_ms, r.policy, r.consent, p.kept AS purposes,
+      r.service, {", ".join(_column(row.name) for row in FIELDS)}, r.act, r.via, r.first
+    FROM read_parquet($batch, hive_partitioning = false, file_row_number = true) AS r
+    JOIN plan AS p ON p.is_consent = (r.kind = 'consent') AND p.policy = r.policy
+      AND p.consent IS NOT DISTINCT FROM r.consent AND p.purposes = coalesce(r.purposes, [])
+      AND p.service IS NOT DISTINCT FROM r.service
+    ORDER BY r.file_row_number
+"""  # noqa: S608 - names of our own table
+
+
+def _declared_days(policy: Policy, name: str, version_id: str) -> int:
+    """How long a declared value is kept; one that the policy no longer knows as long as a proof."""
+    for version in (policy.version(version_id), *reversed(policy.versions)):
+        if version and name in version.declared:
+            return version.declared[name].retention_days
+    return policy.controller.proof_days

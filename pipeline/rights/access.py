@@ -1,0 +1,93 @@
+"""Access, carried out: every record of a visitor, from the private events of all days and from the logs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from collector.errors import RecordError
+from collector.record import COLUMNS, DAY_MS, RECORD_VERSION, Record, decode, frames
+from collector.rights import OUTBOX, OUTBOX_DAYS, Answer, Rights
+from pipeline.engine import connect
+from pipeline.rights.frames import holding
+from pipeline.store import (
+    EVENTS,
+    batch_files,
+    days_of,
+    find_segments,
+    private_directory,
+    replace_private,
+)
+
+_COLUMNS = ", ".join(name for name, _ in COLUMNS)
+
+
+class _Made(msgspec.Struct):
+    made_ms: int
+
+
+def records_of(data: Path, subject: str) -> list[Record]:
+    """Every record of a pseudonym, oldest first; what is in a log and in the private events comes once.
+
+    The caller holds `store.exclusive`. Raises StoreError, OSError.
+    """
+    found = {record.id: record for record in (*_logged(data, subject), *_stored(data, subject))}
+    return sorted(found.values(), key=lambda record: (record.ts_ms, record.id))
+
+
+def answer(data: Path, subject: str, now_ms: int) -> None:
+    """Put a subject's records where its privacy page looks for them, for OUTBOX_DAYS."""
+    path = data / OUTBOX / f"{Rights(data).mark(subject).hex()}.json"
+    private_directory(path.parent)
+    replace_private(path, msgspec.json.encode(Answer(now_ms, records_of(data, subject))).decode())
+
+
+def remove_old_answers(data: Path, now_ms: int) -> int:
+    """Remove the answers that had OUTBOX_DAYS to be fetched; give back how many."""
+    old = [path for path, made_ms in answers(data).items() if now_ms - made_ms >= OUTBOX_DAYS * DAY_MS]
+    for path in old:
+        path.unlink()
+    return len(old)
+
+
+def answers(data: Path) -> dict[Path, int]:
+    """The answers that wait to be fetched, and when each was made, in UTC milliseconds; 0: damaged."""
+    return {path: _made_ms(path) for path in sorted((data / OUTBOX).glob("*.json"))}
+
+
+def _made_ms(path: Path) -> int:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Made).made_ms
+    except msgspec.DecodeError:
+        return 0
+
+
+def _stored(data: Path, subject: str) -> Iterator[Record]:
+    files = [str(file) for directory, _ in days_of(data / EVENTS) for file in batch_files(directory)]
+    if not files:
+        return
+    query = (
+        f"SELECT {_COLUMNS} FROM read_parquet($files, hive_partitioning = false, union_by_name = true)"  # noqa: S608
+        " WHERE visitor = $subject"
+    )
+    with connect() as database:
+        for row in database.execute(query, {"files": files, "subject": subject}).fetchall():
+            values = {name: value for (name, _), value in zip(COLUMNS, row, strict=True) if value is not None}
+            yield msgspec.convert({"v": RECORD_VERSION, **values}, Record)
+
+
+def _logged(data: Path, subject: str) -> Iterator[Record]:
+    for segment in find_segments(data):
+        content = segment.path.read_bytes()
+        for start, end in holding(content, subject):
+            for frame in frames(content[start:end]):
+                record = _read(frame.payload)
+                if record and record.visitor == subject:
+                    yield record
+
+
+def _read(payload: bytes | None) -> Record | None:
+    try:
+        return None if payload is None else decode(payload)
+    except RecordError:
+        return None

@@ -1,0 +1,60 @@
+"""What visitors wait for, as rights.sqlite says: done by every round, and by `impersonal run --watch`."""
+
+import time
+from pathlib import Path
+
+from collector.record import Clock
+from collector.rights import Changes, Request, Rights
+from pipeline.rights.access import answer
+from pipeline.rights.erasure import erase
+
+SETTLE_MS = 500
+"""After an erasure was asked for: by then every worker knows of it, and has written what it held."""
+
+
+def carry_out(data: Path, clock: Clock) -> list[Request]:
+    """Do all that visitors asked for; give it back. The caller holds `store.exclusive`.
+
+    Raises  StoreError, OSError; what is not done stays asked for
+    """
+    rights = Rights(data)
+    asked = rights.requests()
+    erased = [request for request in asked if request.act == "erase"]
+    if erased:
+        _settle(max(request.asked_ms for request in erased), clock())
+        removed = erase(data, {request.subject for request in erased})
+        for request in erased:
+            rights.answered(request, _done_ms(request, clock), removed[request.subject])
+    for request in asked:
+        if request.act == "access":
+            answer(data, request.subject, _done_ms(request, clock))
+            rights.answered(request, _done_ms(request, clock))
+    return asked
+
+
+def _done_ms(request: Request, clock: Clock) -> int:
+    """Now, as the visitor sees it: the round after an import is one of an earlier day."""
+    return max(clock(), request.asked_ms)
+
+
+def _settle(asked_ms: int, now_ms: int) -> None:
+    time.sleep(min(max(asked_ms + SETTLE_MS - now_ms, 0), SETTLE_MS) / 1000)
+
+
+class Watch:
+    """Whether there is something to do, asked every second: it costs a few microseconds."""
+
+    def __init__(self, data: Path) -> None:
+        self._rights = Rights(data)
+        self._changes = Changes(data)
+        self._seen = b""
+
+    def is_due(self) -> bool:
+        """Whether rights.sqlite changed since the last answer of no, and somebody waits for something."""
+        changes = self._changes.counter()
+        if changes == self._seen:
+            return False
+        if self._rights.requests():
+            return True
+        self._seen = changes
+        return False

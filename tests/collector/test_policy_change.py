@@ -1,0 +1,174 @@
+"""A new version of the policy, around midnight UTC and across workers: wider asks, narrower holds at once."""
+
+import asyncio
+from collections.abc import Iterable
+from datetime import date
+from pathlib import Path
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from collector import Collector, granted, must_ask
+from collector.policy import Policy
+from collector.record import DAY_MS, Record, decode, frames
+from tests.asgi import Answer, call, cookie_header, get, http_scope
+from tests.policies import EVERYTHING, NECESSARY, policy, purpose, version
+
+CHANGE = date(2026, 11, 25)
+MIDNIGHT_MS = (CHANGE - date(1970, 1, 1)).days * DAY_MS
+COARSE = {"cookie": "long-lived", "time": "minute", "page": "route", "browser": "family"}
+
+
+def changed(before: dict[str, str], after: dict[str, str], recipients: tuple[str, ...] = ()) -> Policy:
+    """A policy whose purpose `statistics` changes at midnight."""
+    return policy(
+        version(NECESSARY, purpose("statistics", before)),
+        version(
+            NECESSARY,
+            purpose("statistics", after, recipients=recipients),
+            version_id="v2",
+            effective=CHANGE,
+        ),
+    )
+
+
+async def page(request: Request) -> Response:
+    if request.url.path == "/holds":
+        return JSONResponse({"ask": must_ask(request.scope), "granted": sorted(granted(request.scope))})
+    return HTMLResponse("<!doctype html><title>page</title>")
+
+
+class Site:
+    """Two workers on one data directory, with a clock of the test's, and one browser."""
+
+    def __init__(self, rules: Policy, data: Path) -> None:
+        self.now_ms = MIDNIGHT_MS - 3_600_000
+        self.data = data
+        self._cookies: list[Answer] = []
+        self.workers = [
+            Collector(
+                Starlette(routes=[Route("/{path:path}", page)]),
+                policy=rules,
+                data=data,
+                clock=lambda: self.now_ms,
+            )
+            for _ in range(2)
+        ]
+
+    @property
+    def cookies(self) -> tuple[tuple[str, str], ...]:
+        """The browser's header."""
+        return (cookie_header(*self._cookies),) if self._cookies else ()
+
+    def choose(self, act: str, worker: int = 0) -> None:
+        """Grant or refuse everything."""
+        headers = [("sec-fetch-site", "same-origin"), ("content-type", "application/json"), *self.cookies]
+        scope = http_scope("/_impersonal/consent", "POST", headers)
+        answer = asyncio.run(call(self.workers[worker], scope, b'{"act": "%b"}' % act.encode()))
+        assert answer.status == 200
+        self._cookies.append(answer)
+
+    def view(self, at_ms: int, path: str = "/shoes") -> None:
+        """Look at a page, served by each worker."""
+        self.now_ms = at_ms
+        for worker in self.workers:
+            assert get(worker, path, headers=self.cookies).status == 200
+
+    def asks(self, at_ms: int) -> bool:
+        """Whether the visitor is asked; all workers agree."""
+        self.now_ms = at_ms
+        (found,) = {get(worker, "/holds", headers=self.cookies).body for worker in self.workers}
+        return b'"ask":true' in found
+
+    def records(self) -> list[Record]:
+        """The page views on disk, oldest first."""
+        for worker in self.workers:
+            worker.writer.stop()
+            assert worker.writer.counters()["errors"] == {}
+        found = [
+            decode(each.payload)
+            for path in sorted((self.data / "logs").rglob("*.log"))
+            for each in frames(path.read_bytes())
+            if each.payload
+        ]
+        return sorted((each for each in found if each.kind == "view"), key=lambda each: each.ts_ms)
+
+
+def said(records: Iterable[Record]) -> list[tuple[str, str | None, str | None, str | None]]:
+    return [(each.policy, each.consent, each.path, each.country) for each in records]
+
+
+@pytest.mark.parametrize("recipients", [(), ("A partner",)])
+def test_a_wider_version_asks_again_and_records_under_the_old_one_until_it_is_answered(
+    recipients: tuple[str, ...], tmp_path: Path
+) -> None:
+    """In both workers from the first millisecond of its day on, and not one before."""
+    site = Site(changed(COARSE, EVERYTHING, recipients), tmp_path)
+    assert site.asks(MIDNIGHT_MS - 1), "nothing was chosen yet"
+    site.choose("grant")
+    assert not site.asks(MIDNIGHT_MS - 1)
+    assert site.asks(MIDNIGHT_MS)
+    site.view(MIDNIGHT_MS - 1)
+    site.view(MIDNIGHT_MS)
+    site.choose("grant", worker=1)
+    assert not site.asks(MIDNIGHT_MS + 1)
+    site.view(MIDNIGHT_MS + 61_000)
+    assert said(site.records()) == [
+        *2 * [("v1", "v1", None, None)],
+        *2 * [("v2", "v1", None, None)],
+        *2 * [("v2", "v2", "/shoes", "NL")],
+    ]
+
+
+def test_a_narrower_version_holds_at_once_and_asks_nobody(tmp_path: Path) -> None:
+    """From midnight on the finer fields are gone, under the consent that was given before."""
+    site = Site(changed(EVERYTHING, COARSE), tmp_path)
+    site.choose("grant")
+    site.view(MIDNIGHT_MS - 1)
+    site.view(MIDNIGHT_MS)
+    assert not site.asks(MIDNIGHT_MS)
+    assert said(site.records()) == [
+        *2 * [("v1", "v1", "/shoes", "NL")],
+        *2 * [("v2", "v1", None, None)],
+    ]
+
+
+def test_a_purpose_that_is_new_is_asked_for_and_not_assumed(tmp_path: Path) -> None:
+    """Who granted everything before granted what there was."""
+    before = version(NECESSARY, purpose("statistics", COARSE))
+    after = version(
+        NECESSARY,
+        purpose("statistics", COARSE),
+        purpose("advertising", EVERYTHING),
+        version_id="v2",
+        effective=CHANGE,
+    )
+    site = Site(policy(before, after), tmp_path)
+    site.choose("grant")
+    assert site.asks(MIDNIGHT_MS)
+    site.view(MIDNIGHT_MS)
+    assert [each.purposes for each in site.records()] == 2 * [("necessary", "statistics")]
+
+
+def test_a_refusal_outlives_a_wider_version_as_a_refusal(tmp_path: Path) -> None:
+    """Who refused is asked about what is new, and nothing is recorded meanwhile."""
+    site = Site(changed(COARSE, EVERYTHING), tmp_path)
+    site.choose("refuse")
+    site.view(MIDNIGHT_MS)
+    assert site.asks(MIDNIGHT_MS)
+    assert site.records() == []
+
+
+def test_a_view_that_waits_in_the_queue_is_of_the_day_it_was_seen(tmp_path: Path) -> None:
+    """Seen a millisecond before midnight and written after it: the old version's record, in the old day."""
+    site = Site(changed(EVERYTHING, COARSE), tmp_path)
+    site.choose("grant")
+    site.now_ms = MIDNIGHT_MS - 1
+    get(site.workers[0], "/shoes", headers=site.cookies)
+    site.now_ms = MIDNIGHT_MS + 5_000
+    assert said(site.records()) == [("v1", "v1", "/shoes", "NL")]
+    days = {path.parent.name for path in (tmp_path / "logs").rglob("*.log")}
+    assert days == {"2026-11-24"}
