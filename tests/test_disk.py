@@ -130,7 +130,8 @@ def test_under_an_exemption_address_and_agent_become_a_pseudonym_whose_salt_is_g
     raw = {text for person in everybody for text in (person.address, person.agent, person.bits) if text}
     assert found_on_disk(data, raw) == {}
     assert found_on_disk(data, {person.page for person in people["gpc"]}) == {}
-    assert sorted(path.name for path in (data / "keys").iterdir()) == ["commitment.key", "pseudonym.key"]
+    kept = ["commitment.key", "pseudonym.key", "rights.key"]
+    assert sorted(path.name for path in (data / "keys").iterdir()) == kept
 
 
 @pytest.mark.parametrize("wrap", [lambda spelling: spelling, lambda spelling: b"x" * 5 + spelling + b"y" * 3])
