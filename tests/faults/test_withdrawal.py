@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 from http.cookies import SimpleCookie
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,7 @@ from tests.serve import Site
 
 WORKERS = 4
 CONNECTIONS = 32
+EACH_CONNECTION = 10  # requests
 RPS = 1000
 BEFORE_S, AFTER_S = 1.0, 2.2
 ALLOWED_MS = 1000
@@ -112,7 +114,12 @@ async def browse(port: int, visitors: list[Visitor], end_s: float) -> int:
         nonlocal answered
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         due_s = time.monotonic() + number / RPS
-        while due_s < end_s:
+        for turn in count():
+            if due_s >= end_s:
+                break
+            if turn % EACH_CONNECTION == EACH_CONNECTION - 1:  # so that every worker gets some
+                writer.close()
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
             await asyncio.sleep(max(0.0, due_s - time.monotonic()))
             due_s += CONNECTIONS / RPS
             writer.write(visitors[number % len(visitors)].request())
