@@ -4,7 +4,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
@@ -24,6 +23,7 @@ from pipeline.policy_commands import policy
 from pipeline.rights_commands import rights
 
 if TYPE_CHECKING:
+    from pipeline.rights.requests import Watch
     from pipeline.status import Status
 
 _UNITS_S = {"s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60}
@@ -201,7 +201,7 @@ def _go_on(data: Path, every: int | None, watch: bool) -> NoReturn:
             due_s = None if every is None else started_s + every
             _attempt(lambda: _round(data))
         if watch:
-            _attempt(lambda: _do_asked(data) if requests.is_due() else None)
+            _attempt(lambda: _do_asked(requests))
         sys.stdout.flush()
         rest_s = _LOOK_S if watch or due_s is None else due_s - time.monotonic()
         time.sleep(max(0.0, rest_s))
@@ -217,15 +217,12 @@ def _attempt(act: Callable[[], None]) -> None:
         click.echo(f"impersonal: {in_a_line(error)}", err=True)
 
 
-def _do_asked(data: Path) -> None:
+def _do_asked(requests: "Watch") -> None:
     """Do what visitors asked for; while another run is at work, they wait for it."""
-    from pipeline.errors import BusyError  # noqa: PLC0415
-    from pipeline.rights.requests import carry_out  # noqa: PLC0415
-    from pipeline.store import exclusive  # noqa: PLC0415
-
-    with suppress(BusyError), interruptible(), exclusive(data):
-        for line in terminal.request_lines(carry_out(data, _now_ms)):
-            click.echo(line)
+    with interruptible():
+        done = requests.look(_now_ms)
+    for line in terminal.request_lines(done):
+        click.echo(line)
 
 
 def _now_ms() -> int:

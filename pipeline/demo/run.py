@@ -1,5 +1,6 @@
 """Simulate → collect → publish → compare → serve."""
 
+import time
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from pipeline.demo.content import SITE
 from pipeline.demo.evidence import Hits
 from pipeline.demo.place import fresh
 from pipeline.demo.server import serving
+from pipeline.rights.requests import Watch
 from pipeline.run import run_once
 from pipeline.terminal import progress
 
@@ -95,7 +97,7 @@ class Demo:
 
     def _serve(self) -> None:
         """Keep the site up on the real clock until Ctrl-C."""
-        data = self._data
+        data, visitors = self._data, Watch(self._data)
         with serving(data) as site:
             self._console.print(
                 f"\nThe site is up at {site.url}\n"
@@ -107,6 +109,7 @@ class Demo:
             try:
                 while site.process.is_alive():
                     site.process.join(_LOOK_S)
+                    visitors.look(lambda: time.time_ns() // 1_000_000)  # as `impersonal run --watch` does
                 raise ConfigurationError("the site ended by itself: look at what it printed above")
             except KeyboardInterrupt:
                 pass

@@ -1,12 +1,15 @@
 """What visitors wait for, as rights.sqlite says: done by every round, and by `impersonal run --watch`."""
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from collector.record import Clock
 from collector.rights import Changes, Request, Rights
+from pipeline.errors import BusyError
 from pipeline.rights.access import answer
 from pipeline.rights.erasure import erase
+from pipeline.store import exclusive
 
 SETTLE_MS = 500
 """After an erasure was asked for: by then every worker knows of it, and has written what it held."""
@@ -45,9 +48,20 @@ class Watch:
     """Whether there is something to do, asked every second: it costs a few microseconds."""
 
     def __init__(self, data: Path) -> None:
+        self._data = data
         self._rights = Rights(data)
         self._changes = Changes(data)
         self._seen = b""
+
+    def look(self, clock: Clock) -> list[Request]:
+        """Do what somebody waits for and give it back; nothing while another run is at work.
+
+        Raises  StoreError, OSError
+        """
+        if self.is_due():
+            with suppress(BusyError), exclusive(self._data):
+                return carry_out(self._data, clock)
+        return []
 
     def is_due(self) -> bool:
         """Whether rights.sqlite changed since the last answer of no, and somebody waits for something."""
