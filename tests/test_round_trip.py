@@ -1,5 +1,6 @@
 """One policy, many voices: page, register, receipt, transfer and capture gate name the same fields."""
 
+import html
 import re
 from collections.abc import Iterable
 from itertools import product
@@ -8,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from collector import banner
 from collector.consent import decide
+from collector.observer import SCOPE_KEY
 from collector.policy import PURPOSES, Policy, Service
 from collector.policy_text import sections
 from collector.record import FIELDS, LEVELS
@@ -16,7 +19,7 @@ from collector.words import languages, words
 from pipeline import processing
 from pipeline.consent_receipt import receipt
 from pipeline.proofs import Proof
-from tests.asgi import get
+from tests.asgi import get, http_scope
 from tests.collector.test_middleware import Site
 from tests.policies import policy, purpose, version
 
@@ -70,6 +73,26 @@ def test_every_field_of_every_level_and_purpose_is_named_alike(
     parts = [each["dct:hasPart"] for each in held["dpv:hasPersonalData"] if each != "none"]
     assert {field for part in parts for field in part} == fields
     assert set(made["kz:consent"]["kz:data"]) - {"none"} == fields
+
+
+@pytest.mark.parametrize("language", languages())
+def test_the_banner_asks_for_what_the_gate_lets_through(language: str) -> None:
+    """Each purpose's box says the precision of each category in words of its own, and no other one."""
+    say = words(language)
+    said = {
+        (category, level): say(f"banner.level.{category}.{level}")
+        for category, levels in LEVELS.items()
+        for level in levels
+        if level != "none"
+    }
+    for name, category, level in CASES:
+        rules = policy(version(purpose(name, {category: level})))
+        site = Site(rules)
+        scope = http_scope("/")
+        scope[SCOPE_KEY] = site.collector._observer
+        [records] = re.findall(r"<dd>(.*?)</dd>", banner(scope, language))[:1]
+        asked_for = said.get((category, level), say("banner.nothing"))
+        assert html.unescape(records) == asked_for, (name, category, level)
 
 
 @pytest.mark.parametrize("depth", range(max(map(len, LEVELS.values()))))
