@@ -291,13 +291,14 @@ class Writer:
             self._let_in_s = time.perf_counter()
 
     def _assemble(self, assembler: Assembler) -> None:
+        is_full = self._quota is not None and self._quota.is_reached
         while (self._queue or self._taken) and len(self._pending) < BATCH:
             self._let_in()
             if self._taken is None:
                 self._taken = self._queue.popleft()
                 self._popped += 1
             try:
-                if self._quota and self._quota.is_reached:
+                if is_full:
                     raise Dropped("quota")
                 self._pending.append(assembler.frame(self._taken))
             except OSError:  # the keys cannot be read: it waits, as for the log
