@@ -162,6 +162,12 @@ class Tools:
             self._last = seen, self._visitor_id(seen.id_cookie, self.date(seen)) if read else None
         return self._last[1]
 
+    def naming(self, seen: Observation) -> "Reader":
+        """How the visitor's pseudonym is read again: from the id that was found, where there is one."""
+        if visitor_id := self.visitor_id(seen):
+            return lambda _, tools: tools.pseudonyms.of_id(visitor_id.bits)
+        return _visitor
+
     def date(self, seen: Observation) -> date:
         """The UTC day."""
         return self._date(seen.ts_ms // DAY_MS)
@@ -364,7 +370,7 @@ class Assembler:
                 values[name] = value
         if "visitor" in values:
             values["visitor"] = ""  # its place: the keys may be replaced, and no salt outlives its day
-            each.append(("visitor", READERS["visitor"]))
+            each.append(("visitor", tools.naming(seen)))
         return Known(decision, values, TIME_STEP_MS[_time_level(seen)], tools.day(seen), tuple(each))
 
     def _readers(self, seen: Observation, service: Service | None) -> Rows:
