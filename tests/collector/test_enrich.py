@@ -12,12 +12,15 @@ from typing import Any
 import crawleruseragents
 import is_bot
 import pytest
+import ua_parser
 import user_agents
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 from ua_parser.loaders import load_lazy_builtins
+from ua_parser.regex import Resolver
+from user_agents import parsers
 
 from collector.enrich import BOT_CATEGORIES, BROWSERS, DEVICES, SYSTEMS, Agent, Enricher
 from collector.errors import ConfigurationError
@@ -144,15 +147,71 @@ def test_families_and_devices_are_those_of_user_agents(enricher: Enricher, text:
     assert agent.browser == parsed.browser.family
     assert agent.browser_major == str(parsed.browser.version[0])
     assert agent.os == (parsed.os.family if parsed.os.family in SYSTEMS else None)
-    assert agent.device == (
-        "tablet"
-        if parsed.is_tablet
-        else "mobile"
-        if parsed.is_mobile
-        else "desktop"
-        if parsed.is_pc
-        else "other"
-    )
+    assert agent.device == device(parsed)
+
+
+def ua_words() -> list[str]:
+    """What agents are made of: pieces of browsers, televisions and crawlers, and ua-parser's own names."""
+    crawlers = [text for row in crawleruseragents.CRAWLER_USER_AGENTS_DATA for text in row["instances"]]
+    texts = [*PEOPLE, *TELEVISIONS, *BOTS, *crawlers]
+    pieces = {piece for text in texts for piece in re.split(r"(?<=[;()/ ])", text)}
+    patterns = (matcher.regex.replace("\\", "") for matchers in load_lazy_builtins() for matcher in matchers)
+    names = {name for pattern in patterns for name in re.findall("[A-Za-z][A-Za-z0-9 ._-]{2,}", pattern)}
+    odd = {
+        "RT 8.1; ",
+        "Win 9x 4.90; ",
+        "Windows ME; ",
+        "/00142.",
+        "/99999.1 ",
+        "J2ME/MIDP ",
+        "iPhone;",
+        "Touch; ",
+    }
+    return sorted(pieces | names | odd)
+
+
+@given(st.lists(st.sampled_from(ua_words()), min_size=1, max_size=14).map("".join))
+@settings(max_examples=300)
+def test_any_agent_reads_as_the_two_packages_read_it(text: str) -> None:
+    """What ua-parser's whole result tells, in user-agents' whole class, is what the short way tells."""
+    parsed = parsed_in_full(text[:512].encode("latin-1", "replace").decode("latin-1"))
+    agent = SHARED._classify(parsed.ua_string)
+    listed = parsed.browser.family in BROWSERS
+    major = str(parsed.browser.version[0]) if listed and parsed.browser.version else ""
+    assert agent.browser == (parsed.browser.family if listed else None)
+    assert agent.browser_major == (major if re.fullmatch("[0-9]{1,4}", major) else None)
+    assert agent.os == (parsed.os.family if parsed.os.family in SYSTEMS else None)
+    assert agent.device == device(parsed)
+
+
+def parsed_in_full(text: str) -> parsers.UserAgent:
+    """user-agents' class, filled from ua-parser's result instead of its slow legacy module."""
+    result = WHOLE.parse(text).with_defaults()
+    browser, system = result.user_agent, result.os
+    filled: parsers.UserAgent = parsers.UserAgent.__new__(parsers.UserAgent)
+    filled.ua_string = text
+    filled.browser = parsers.parse_browser(browser.family, browser.major, browser.minor, browser.patch)
+    filled.os = parsers.parse_operating_system(system.family, system.major, system.minor, system.patch)
+    filled.device = parsers.parse_device(result.device.family, result.device.brand, result.device.model)
+    return filled
+
+
+WHOLE = ua_parser.Parser(Resolver(load_lazy_builtins()))
+TELEVISION = re.compile(
+    r"\b(?:smart-?tv|hbbtv|google ?tv|android ?tv|appletv|bravia|aft[a-z]{1,3}|crkey|roku|netcast|web0s)",
+    re.IGNORECASE,
+)
+
+
+def device(parsed: parsers.UserAgent) -> str:
+    """user-agents' verdicts, the first that holds; televisions apart."""
+    if TELEVISION.search(parsed.ua_string):
+        return "other"
+    if parsed.is_tablet:
+        return "tablet"
+    if parsed.is_mobile:
+        return "mobile"
+    return "desktop" if parsed.is_pc else "other"
 
 
 @pytest.mark.parametrize("text", TELEVISIONS)
