@@ -43,7 +43,6 @@ from pipeline.store import (
     Progress,
     Segment,
     Stretch,
-    append_private,
     batch_files,
     consumed_bytes,
     events_of,
@@ -79,6 +78,9 @@ def ingest(data: Path, clock: Clock, progress: Progress) -> Counter[str]:
     total: Counter[str] = Counter()
     done = 0
     with connect() as database:
+        # The thread that fills batches needs longer for one than a single thread of DuckDB's; more of them
+        # would keep it from its processor.
+        database.execute("SET threads = 1")
         days = _waiting(database, data, now_ms)
         waiting = sum(source.waiting for sources in days.values() for source in sources)
         for name, sources in days.items():
@@ -199,14 +201,13 @@ class _Day:
 
     def records(self, payloads: list[bytes]) -> list[Record] | None:
         """The records of payloads; None where one of them is not good, or begins with a space."""
-        joined = b"\n" + b"\n".join(payloads)
         try:
-            records: list[Record] = self._decoder.decode_lines(joined)
+            records: list[Record] = self._decoder.decode_lines(b"\n".join(payloads))
         except _UNREADABLE:
             return None
         # No newline is part of a text, and no record holds another: so where every line opens a record and
         # there are as many records as lines, none reaches into the next line and none holds two.
-        is_good = len(records) == len(payloads) == joined.count(b"\n{")
+        is_good = len(records) == len(payloads) and {payload[:1] for payload in payloads} == {b"{"}
         return records if is_good and max(map(len, payloads)) <= MAX_RECORD_BYTES else None
 
     def record(self, payload: bytes) -> Record | str:
@@ -225,9 +226,12 @@ class _Day:
 
     def new(self, records: list[Record]) -> list[Record]:
         """The first records of the ids that the day did not hold; now it does. In any order."""
-        firsts = {record.id: record for record in reversed(records) if record.id not in self._ids}
-        self._ids.update(firsts)
-        return list(firsts.values())
+        ids = {record.id for record in records}
+        if len(ids) < len(records) or not ids.isdisjoint(self._ids):
+            firsts = {record.id: record for record in reversed(records) if record.id not in self._ids}
+            ids, records = set(firsts), list(firsts.values())
+        self._ids |= ids
+        return records
 
 
 def _between(first: int, last: int) -> Any:
@@ -244,7 +248,7 @@ class _Batch:
         self.size = 0  # bytes consumed
         self._day = day
         self._name = name
-        self._lines = day.directory / f".{name}.jsonl"
+        self._lines: list[bytes] = []  # the new records, encoded anew
         self._good = self._rows = 0
         self._bad: list[bytes] = []
         self._stretches: list[Stretch] = []
@@ -252,22 +256,19 @@ class _Batch:
     def take(self, source: _Source, chunk: bytes) -> None:
         """Sort the frames of a source's next bytes, and move the source past them."""
         outcomes: Counter[str] = Counter()
-        append_private(self._lines, self._new_lines(source, chunk, outcomes))
+        for offset, piece in _pieces(chunk):
+            records = self._sort(piece, source.name, source.start + offset, outcomes)
+            outcomes[GOOD] += len(records)
+            new = self._day.new(records)
+            self._rows += len(new)
+            # What the contract accepted, whatever else a payload said.
+            self._lines.append(_encoder.encode_lines(new))
         end = source.start + len(chunk)
         digest = hashlib.sha256(chunk).hexdigest()
         self._stretches.append(Stretch(source.name, source.start, end, digest, dict(+outcomes)))
         self._good += outcomes[GOOD]
         source.start = end
         self.size += len(chunk)
-
-    def _new_lines(self, source: _Source, chunk: bytes, outcomes: Counter[str]) -> Iterator[bytes]:
-        """The new records, encoded anew: what the contract accepted, whatever else a payload said."""
-        for offset, piece in _pieces(chunk):
-            records = self._sort(piece, source.name, source.start + offset, outcomes)
-            outcomes[GOOD] += len(records)
-            new = self._day.new(records)
-            self._rows += len(new)
-            yield _encoder.encode_lines(new)
 
     def _sort(self, piece: bytes, segment: str, offset: int, outcomes: Counter[str]) -> list[Record]:
         """The good records of a piece; its other frames go to quarantine, or are late."""
@@ -293,20 +294,22 @@ class _Batch:
         """Write quarantine, then rows and manifest aside; the rename to their name commits both."""
         self._write_quarantine()
         manifest = Manifest(now_ms, self._stretches, self._rows, self._good - self._rows)
-        aside = self._day.directory / f".{self._name}.tmp"
+        lines_file = self._day.directory / f".{self._name}.jsonl"
+        write_private(lines_file, self._lines)
+        aside = lines_file.with_suffix(".tmp")
         write_private(aside, [])  # DuckDB keeps the mode of a file that exists
         # Without hive_partitioning=False the directory's name becomes a column.
         lines = database.read_json(
-            str(self._lines), columns=dict(COLUMNS), format="newline_delimited", hive_partitioning=False
+            str(lines_file), columns=dict(COLUMNS), format="newline_delimited", hive_partitioning=False
         )
         lines.create_view("lines", replace=True)
         database.execute(
-            f"COPY (SELECT {_COLUMNS} FROM lines ORDER BY ts_ms, id) TO $path"  # noqa: S608
+            f"COPY (SELECT {_COLUMNS} FROM lines) TO $path"  # noqa: S608
             " (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false, KV_METADATA {manifest: $manifest})",
             {"path": str(aside), "manifest": _encoder.encode(manifest).decode()},
         )
         sync(aside)
-        self._lines.unlink()
+        lines_file.unlink()
         aside.rename(self._day.directory / f"{self._name}.parquet")
         sync(self._day.directory)
         return manifest
