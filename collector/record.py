@@ -203,9 +203,10 @@ def payloads(data: bytes) -> list[bytes] | None:
     Frames are compared with what `encode` would have written, all at once: ten times as fast.
     """
     lines = data.split(b"\n")
-    if lines.pop() or data.count(b"\x1e") != len(lines):
-        return None
+    rest = lines.pop()
     found = [line[_HEAD:] for line in lines]
+    if rest or b"\x1e" in b"".join(found):  # to search is several times as fast as to count
+        return None
     sums = struct.pack(f">{len(found)}I", *map(zlib.crc32, found)).hex(" ", 4)
     heads = "\x1e" + sums.replace(" ", " \x1e") + " "
     return found if b"".join([line[:_HEAD] for line in lines]) == heads.encode() else None

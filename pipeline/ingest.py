@@ -47,7 +47,6 @@ from pipeline.store import (
     Progress,
     Segment,
     Stretch,
-    append_private,
     batch_files,
     commit_batch,
     consumed_bytes,
@@ -86,6 +85,9 @@ def ingest(data: Path, clock: Clock, progress: Progress) -> Counter[str]:
     done = 0
     erased = Tombstones(data, now_ms)
     with connect() as database:
+        # The thread that fills batches needs longer for one than a single thread of DuckDB's; more of them
+        # would keep it from its processor.
+        database.execute("SET threads = 1")
         days = _waiting(database, data, now_ms)
         waiting = sum(source.waiting for sources in days.values() for source in sources)
         for name, sources in days.items():
@@ -208,14 +210,13 @@ class _Day:
 
     def records(self, payloads: list[bytes]) -> list[Record] | None:
         """The records of payloads; None where one of them is not good, or begins with a space."""
-        joined = b"\n" + b"\n".join(payloads)
         try:
-            records: list[Record] = self._decoder.decode_lines(joined)
+            records: list[Record] = self._decoder.decode_lines(b"\n".join(payloads))
         except _UNREADABLE:
             return None
         # No newline is part of a text, and no record holds another: so where every line opens a record and
         # there are as many records as lines, none reaches into the next line and none holds two.
-        is_good = len(records) == len(payloads) == joined.count(b"\n{")
+        is_good = len(records) == len(payloads) and {payload[:1] for payload in payloads} == {b"{"}
         return records if is_good and max(map(len, payloads)) <= MAX_RECORD_BYTES else None
 
     def record(self, payload: bytes) -> Record | str:
@@ -236,9 +237,12 @@ class _Day:
 
     def new(self, records: list[Record]) -> list[Record]:
         """The first records of the ids that the day did not hold; now it does. In any order."""
-        firsts = {record.id: record for record in reversed(records) if record.id not in self._ids}
-        self._ids.update(firsts)
-        return list(firsts.values())
+        ids = {record.id for record in records}
+        if len(ids) < len(records) or not ids.isdisjoint(self._ids):
+            firsts = {record.id: record for record in reversed(records) if record.id not in self._ids}
+            ids, records = set(firsts), list(firsts.values())
+        self._ids |= ids
+        return records
 
 
 def _between(first: int, last: int) -> Any:
@@ -255,7 +259,7 @@ class _Batch:
         self.size = 0  # bytes consumed
         self._day = day
         self._name = name
-        self._lines = day.directory / f".{name}.jsonl"
+        self._lines: list[bytes] = []  # the new records, encoded anew
         self._good = self._rows = 0
         self._bad: list[bytes] = []
         self._stretches: list[Stretch] = []
@@ -263,26 +267,21 @@ class _Batch:
     def take(self, source: _Source, chunk: bytes) -> None:
         """Sort the frames of a source's next bytes, and move the source past them."""
         outcomes: Counter[str] = Counter()
-        append_private(self._lines, self._new_lines(source, chunk, outcomes))
+        for offset, piece in _pieces(chunk):
+            found = self._sort(piece, source.name, source.start + offset, outcomes)
+            records = self._day.erased.without(found) if self._day.erased else found
+            outcomes[ERASED] += len(found) - len(records)
+            outcomes[GOOD] += len(records)
+            new = self._day.new(records)
+            self._rows += len(new)
+            # What the contract accepted, whatever else a payload said.
+            self._lines.append(_encoder.encode_lines(new))
         end = source.start + len(chunk)
         digest = hashlib.sha256(chunk).hexdigest()
         self._stretches.append(Stretch(source.name, source.start, end, digest, dict(+outcomes)))
         self._good += outcomes[GOOD]
         source.start = end
         self.size += len(chunk)
-
-    def _new_lines(self, source: _Source, chunk: bytes, outcomes: Counter[str]) -> Iterator[bytes]:
-        """The new records, encoded anew: what the contract accepted, whatever else a payload said."""
-        for offset, piece in _pieces(chunk):
-            records = self._sort(piece, source.name, source.start + offset, outcomes)
-            if self._day.erased:
-                found = len(records)
-                records = self._day.erased.without(records)
-                outcomes[ERASED] += found - len(records)
-            outcomes[GOOD] += len(records)
-            new = self._day.new(records)
-            self._rows += len(new)
-            yield _encoder.encode_lines(new)
 
     def _sort(self, piece: bytes, segment: str, offset: int, outcomes: Counter[str]) -> list[Record]:
         """The good records of a piece; its other frames go to quarantine, or are late."""
@@ -311,14 +310,16 @@ class _Batch:
         """Write quarantine, then rows and manifest aside; the rename to their name commits both."""
         self._write_quarantine()
         manifest = Manifest(now_ms, self._stretches, self._rows, self._good - self._rows)
+        lines_file = self._day.directory / f".{self._name}.jsonl"
+        write_private(lines_file, self._lines)
         # Without hive_partitioning=False the directory's name becomes a column.
         lines = database.read_json(
-            str(self._lines), columns=dict(COLUMNS), format="newline_delimited", hive_partitioning=False
+            str(lines_file), columns=dict(COLUMNS), format="newline_delimited", hive_partitioning=False
         )
         lines.create_view("lines", replace=True)
         batch = self._day.directory / f"{self._name}.parquet"
-        aside = write_aside(database, batch, f"SELECT {_COLUMNS} FROM lines ORDER BY ts_ms, id", manifest)  # noqa: S608
-        self._lines.unlink()
+        aside = write_aside(database, batch, f"SELECT {_COLUMNS} FROM lines", manifest)  # noqa: S608
+        lines_file.unlink()
         commit_batch(aside, batch)
         return manifest
 

@@ -246,16 +246,7 @@ def private_directory(path: Path) -> None:
 
 def write_private(path: Path, lines: Iterable[bytes]) -> None:
     """Write a file for the owner only, anew."""
-    _write(path, lines, os.O_TRUNC)
-
-
-def append_private(path: Path, lines: Iterable[bytes]) -> None:
-    """Write to the end of a file for the owner only."""
-    _write(path, lines, os.O_APPEND)
-
-
-def _write(path: Path, lines: Iterable[bytes], how: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o600)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.writelines(lines)
 

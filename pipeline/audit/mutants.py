@@ -43,10 +43,10 @@ class Mutant:
 
 _RANKED = (
     "SELECT\n    page,\n    row_number() OVER (\n"
-    "      PARTITION BY visitor, day_ms ORDER BY md5(visitor || '|' || page), page\n    ) AS page_rank\n"
+    "      PARTITION BY visitor, day_ms ORDER BY md5(pseudonym || '|' || page), page\n    ) AS page_rank\n"
     "  FROM seen"
 )
-_ROW_ID = _RANKED.replace("md5(visitor || '|' || page), page", "md5(CAST(row_id AS STRING))").replace(
+_ROW_ID = _RANKED.replace("md5(pseudonym || '|' || page), page", "md5(CAST(row_id AS STRING))").replace(
     "FROM seen",
     "FROM (SELECT *, row_number() OVER (ORDER BY visitor, day_ms, page) AS row_id FROM seen) AS numbered",
 )
@@ -55,7 +55,7 @@ _TOP_TWO = (
     "CASE WHEN browser IN (SELECT top.browser FROM visitor_days AS top GROUP BY top.browser "
     "ORDER BY count(*) DESC, top.browser LIMIT 2) THEN browser ELSE '(other)' END"
 )
-_END = "AND r.ts_ms < span.end_ms\n"
+_END = "AND r.ts_ms < (SELECT end_ms FROM span)\n"
 
 MUTANTS = (
     Mutant("pages without a cap", {"statistics.pages": (("WHERE page_rank <= 6", ""),)}),
@@ -65,8 +65,8 @@ MUTANTS = (
     Mutant("pages ranked across visitors", {"statistics.pages": (("PARTITION BY visitor, day_ms ", ""),)}),
     Mutant("pages chosen by a global row number", {"statistics.pages": ((_RANKED, _ROW_ID),)}),
     Mutant(
-        "every visit enters",
-        {"release.visitor_days": (("GROUP BY visitor, day_ms", "GROUP BY visitor, day_ms, visit"),)},
+        "the first and the last visit enter",
+        {"release.visitor_days": (("GROUP BY s.visitor, s.day_ms", "GROUP BY s.visitor, s.day_ms, s.id"),)},
     ),
     Mutant("'(other)' by true rank", {"statistics.browsers": ((_BROWSER, _TOP_TWO),)}),
     Mutant(

@@ -1,5 +1,6 @@
 -- one row per event that the purpose `statistics` may use, with the fields it may see
 --
+-- numbers  what stands for each pseudonym
 -- records  private events of the days of `span`
 -- scope    one row per (policy version, version consented to): for each field whether the purpose reaches
 --          it, and the step its time is cut to
@@ -7,7 +8,7 @@
 SELECT
   r.id,
   r.kind,
-  r.visitor,
+  n.number AS visitor,
   r.ts_ms - r.ts_ms % s.time_step_ms AS ts_ms,
   r.ts_ms - r.ts_ms % 86400000 AS day_ms,
   CASE WHEN s.path AND r.path IS NOT NULL THEN r.path WHEN s.route THEN r.route END AS page,
@@ -22,10 +23,9 @@ SELECT
   CASE WHEN s.utm_campaign THEN r.utm_campaign END AS utm_campaign
 FROM records AS r
 JOIN scope AS s ON s.policy = r.policy AND s.consent = coalesce(r.consent, '')
-CROSS JOIN span
+JOIN numbers AS n ON n.pseudonym = r.visitor
 WHERE r.kind IN ('view', 'event', 'ping')
   AND array_contains(r.purposes, 'statistics')
   AND s.visitor
-  AND r.visitor IS NOT NULL
-  AND r.ts_ms >= span.start_ms
-  AND r.ts_ms < span.end_ms
+  AND r.ts_ms >= (SELECT start_ms FROM span)
+  AND r.ts_ms < (SELECT end_ms FROM span)

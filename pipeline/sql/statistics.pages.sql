@@ -14,9 +14,10 @@ ranked AS (
   SELECT
     page,
     row_number() OVER (
-      PARTITION BY visitor, day_ms ORDER BY md5(visitor || '|' || page), page
+      PARTITION BY visitor, day_ms ORDER BY md5(pseudonym || '|' || page), page
     ) AS page_rank
   FROM seen
+  JOIN numbers ON number = visitor
 )
 SELECT
   page AS key,

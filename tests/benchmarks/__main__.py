@@ -14,10 +14,11 @@ from tests.benchmarks import (
     lag,
     memory,
     middleware,
+    release,
 )
 from tests.benchmarks.table import markdown
 
-BENCHMARKS = (middleware, beacon, lag, durable, memory, footprint, access_log, ingest, accuracy)
+BENCHMARKS = (middleware, beacon, lag, durable, memory, footprint, access_log, ingest, release, accuracy)
 LARGE = (ingest_month,)  # a quarter of an hour, 5 GB of disk
 
 

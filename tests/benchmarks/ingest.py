@@ -5,8 +5,10 @@ import resource
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import date
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,13 +29,27 @@ POLICY = replace(EXEMPT, budget=Budget("large", {}, ("/product/1", "/product/2")
 GIB = 1024 * 1024  # of KiB, as ru_maxrss counts
 
 
+@dataclass
+class BusyDay:
+    """A day as it is after its round, and what was measured of it."""
+
+    directory: TemporaryDirectory[str]
+    alone: dict[str, float]
+    ours: dict[str, float]
+
+
+@cache
+def busy_day() -> BusyDay:
+    """Made once, for every benchmark that starts from it."""
+    directory = TemporaryDirectory()
+    data = Path(directory.name)
+    write_day(data, DAY, EVENTS)
+    return BusyDay(directory, measured("alone", data, DAY), measured("ours", data, DAY))
+
+
 def rows() -> list[Row]:
     """Time and peak memory of one day."""
-    with TemporaryDirectory() as directory:
-        data = Path(directory)
-        write_day(data, DAY, EVENTS)
-        alone = measured("alone", data, DAY)
-        ours = measured("ours", data, DAY)
+    alone, ours = busy_day().alone, busy_day().ours
     assert alone["events"] == ours["events"] == EVENTS
     what = f"{EVENTS:,} events of one day, logs to published statistics"
     return [
@@ -53,9 +69,9 @@ def rows() -> list[Row]:
     ]
 
 
-def measured(who: str, data: Path, day: date) -> dict[str, float]:
-    """Seconds, peak GiB and events of one process of its own."""
-    command = [sys.executable, "-m", "tests.benchmarks.ingest", who, str(data), day.isoformat()]
+def measured(who: str, data: Path, day: date, module: str = "tests.benchmarks.ingest") -> dict[str, float]:
+    """Seconds, peak GiB and events of one process of its own, which calls `tell`."""
+    command = [sys.executable, "-m", module, who, str(data), day.isoformat()]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found: dict[str, float] = json.loads(done.stdout)
     return found
@@ -63,11 +79,15 @@ def measured(who: str, data: Path, day: date) -> dict[str, float]:
 
 def ours(data: Path, day: date) -> int:
     """One round of the straight line, when the day is over."""
-    closed_ms = (day - date(1970, 1, 1)).days * DAY_MS + DAY_MS + CLOSES_AFTER_MS
-    done = run_once(data, POLICY, lambda: closed_ms, lambda *_: None)
+    done = run_once(data, POLICY, lambda: closed_ms(day), lambda *_: None)
     assert {each.state for each in done.outcomes} <= {"released", "known"}
     assert done.sealed == [day.isoformat()] and done.removed_segments
     return done.ingested["rows"]
+
+
+def closed_ms(day: date) -> int:
+    """The first instant at which a day is closed."""
+    return (day - date(1970, 1, 1)).days * DAY_MS + DAY_MS + CLOSES_AFTER_MS
 
 
 def alone(data: Path, day: date) -> int:
@@ -86,16 +106,15 @@ def alone(data: Path, day: date) -> int:
     return int(counted)
 
 
-def main() -> None:
+def tell(acts: Mapping[str, Callable[[Path, date], int]]) -> None:
     """Do one thing, and print what it took."""
     who, data, day = sys.argv[1:]
-    act = {"ours": ours, "alone": alone}[who]
     start_s = time.perf_counter()
-    events = act(Path(data), date.fromisoformat(day))
+    events = acts[who](Path(data), date.fromisoformat(day))
     seconds = time.perf_counter() - start_s
     peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / GIB
     print(json.dumps({"seconds": seconds, "gib": peak_gib, "events": events}))
 
 
 if __name__ == "__main__":
-    main()
+    tell({"ours": ours, "alone": alone})

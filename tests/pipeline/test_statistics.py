@@ -287,6 +287,93 @@ def test_a_window_counts_its_own_days(engine: Engine, tmp_path: Path) -> None:
     assert cells(engine, "pageviews") == {None: 2}
 
 
+# ---------- visitor-days: the same, said in Python
+
+# Around the edges: 30 minutes, midnight, and instants that coincide.
+MINUTES = (0, 1, 29, 30, 30.001, 60, 720, 1409, 1410, 1439, 1439.999, 1440, 1441, 1470)
+FIELDS = {
+    "path": st.sampled_from([None, *(f"/{n}" for n in range(9))]),
+    "country": st.sampled_from([None, "PT", "XK"]),
+    "browser": st.sampled_from([None, "Firefox"]),
+    "device": st.sampled_from([None, "mobile", "desktop"]),
+    "referrer": st.sampled_from([None, "search.example"]),
+    "utm_campaign": st.sampled_from([None, "autumn"]),
+    "act": st.sampled_from(["grant", "refuse"]),
+    "first": st.sampled_from([None, True]),
+    "interactive": st.sampled_from([None, False]),
+}
+EVENTS = st.builds(
+    lambda kind, minutes, visitor, fields: row(kind, at(minutes=minutes), visitor, **fields),
+    st.sampled_from(["view", "view", "event", "ping", "consent"]),
+    st.sampled_from(MINUTES),
+    st.sampled_from("ab"),
+    st.fixed_dictionaries(FIELDS),
+)
+LOGS = st.lists(EVENTS, min_size=1, max_size=24)
+
+
+def in_python(log: Log) -> list[tuple[object, ...]]:
+    """The visitor-days of a log, one event after the other."""
+    units: dict[tuple[str, int], Log] = {}
+    for each in sorted(log, key=lambda event: (event["ts_ms"], event["kind"] == "ping", event["id"])):
+        if each["kind"] != "consent":
+            units.setdefault(unit_of(each), []).append(each)
+    return [summary for events in units.values() if (summary := of_visits(visits_of(events)))]
+
+
+def visits_of(events: Log) -> list[Log]:
+    """Stretches of a visitor-day without a gap, from the first event on that is no ping."""
+    stretches: list[Log] = []
+    last_ms = None
+    for each in events:
+        if last_ms is None or each["ts_ms"] - last_ms > 30 * 60_000:
+            stretches.append([])
+        last_ms = each["ts_ms"]
+        if stretches[-1] or each["kind"] != "ping":
+            stretches[-1].append(each)
+    return [stretch for stretch in stretches if stretch]
+
+
+def of_visits(visits: list[Log]) -> tuple[object, ...]:
+    """What is known of a visitor-day; nothing where it has no visit."""
+    if not visits:
+        return ()
+    first = visits[0]
+    views = [[each for each in visit if each["kind"] == "view"] for visit in visits]
+    entry: Row = views[0][0] if views[0] else {}
+    engaged = any(each["kind"] == "event" and each["interactive"] is None for each in first)
+    return (
+        len(visits),
+        sum(map(len, views)),
+        int(len(views[0]) == 1 and not engaged),
+        first[0]["ts_ms"],
+        max(each["ts_ms"] for each in first) - first[0]["ts_ms"],
+        entry.get("path"),
+        views[-1][-1]["path"] if views[-1] else None,
+        *(entry.get(name) for name in ("referrer", "utm_campaign")),
+        *(first[0][name] for name in ("country", "browser", "device")),
+    )
+
+
+@given(data=st.data())
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_visitor_days_are_as_in_python(engine: Engine, tmp_path: Path, data: st.DataObject) -> None:
+    """Whatever the log, to the second, and however ids order the events of one instant."""
+    log: Log = data.draw(LOGS)
+    ids = data.draw(st.permutations(range(len(log))))
+    log = [
+        each | {"id": f"{number:02}", "ts_ms": each["ts_ms"] // 1000 * 1000}
+        for each, number in zip(log, ids, strict=True)
+    ]
+    build_rows(engine, tmp_path, log)
+    columns = (
+        "visits, pageviews, is_bounced, first_ms, duration_ms, entry_page, exit_page, referrer, utm_campaign,"
+        " country, browser, device"
+    )
+    found = engine.database.execute(f"SELECT {columns} FROM visitor_days").fetchall()
+    assert sorted(found, key=repr) == sorted(in_python(log), key=repr)
+
+
 # ---------- bounds: removing a visitor-day changes no statistic by more than its row says
 
 
@@ -319,29 +406,6 @@ def is_within(statistic: Statistic, change: list[int]) -> bool:
         and max(change, default=0) <= statistic.linf
         and sum(cell * cell for cell in change) <= statistic.l2**2 + 1e-9
     )
-
-
-# Around the edges: 30 minutes, midnight, and instants that coincide.
-MINUTES = (0, 1, 29, 30, 30.001, 60, 720, 1409, 1410, 1439, 1439.999, 1440, 1441, 1470)
-FIELDS = {
-    "path": st.sampled_from([None, *(f"/{n}" for n in range(9))]),
-    "country": st.sampled_from([None, "PT", "XK"]),
-    "browser": st.sampled_from([None, "Firefox"]),
-    "device": st.sampled_from([None, "mobile", "desktop"]),
-    "referrer": st.sampled_from([None, "search.example"]),
-    "utm_campaign": st.sampled_from([None, "autumn"]),
-    "act": st.sampled_from(["grant", "refuse"]),
-    "first": st.sampled_from([None, True]),
-    "interactive": st.sampled_from([None, False]),
-}
-EVENTS = st.builds(
-    lambda kind, minutes, visitor, fields: row(kind, at(minutes=minutes), visitor, **fields),
-    st.sampled_from(["view", "view", "event", "ping", "consent"]),
-    st.sampled_from(MINUTES),
-    st.sampled_from("ab"),
-    st.fixed_dictionaries(FIELDS),
-)
-LOGS = st.lists(EVENTS, min_size=1, max_size=24)
 
 
 @given(log=LOGS)
@@ -393,10 +457,10 @@ MUTANTS = {
     "choices without a cap": ("statistics.consents", "visitor IS NULL OR choice_rank = 1", "TRUE"),
     "page views for visitors": ("statistics.pages", "SELECT DISTINCT", "SELECT"),
     "pages ranked across visitors": ("statistics.pages", "PARTITION BY visitor, day_ms ", ""),
-    "every visit enters": (
+    "the first and the last visit enter": (
         "release.visitor_days",
-        "GROUP BY visitor, day_ms",
-        "GROUP BY visitor, day_ms, visit",
+        "GROUP BY s.visitor, s.day_ms",
+        "GROUP BY s.visitor, s.day_ms, s.id",
     ),
 }
 
