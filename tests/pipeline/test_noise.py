@@ -104,7 +104,7 @@ def coverage(cells: list[tuple[int, float, float]]) -> float:
 @pytest.mark.parametrize("true", [800, 0])
 def test_intervals_cover(statistic: Statistic, true: int) -> None:
     """93 to 97 % of intervals hold the truth and are as narrow as theory allows; so do those of zeros."""
-    truth = dict.fromkeys((f"/{n}" for n in range(CELLS // 200)), true)
+    truth: dict[str | None, int] = {f"/{n}": true for n in range(CELLS // 200)}
     cells = [
         (true, cell.lower, cell.upper)
         for _ in range(200)
