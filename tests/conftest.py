@@ -1,7 +1,29 @@
 """Settings for every test."""
 
+import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
+
+from tests import matchers
 
 # A shared machine pauses tests; time is measured in the benchmarks.
 settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
+
+matchers.share()
+
+TOGETHER = ("tests/browser/", "tests/test_demo.py")
+"""Each of these in one process, and first: they share a browser, or a demo that takes long to make."""
+
+
+class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """Test by test, but for those that belong together."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((place for place in TOGETHER if nodeid.startswith(place)), nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:
+    """For `pytest -n`."""
+    return Scheduling(config, log)

@@ -22,8 +22,9 @@ from pipeline.ingest import ingest
 from tests.asgi import FIREFOX
 from tests.serve import Site
 
-KILLS = 100
-DUE = 1000  # views at the least, or the kills met nothing
+KILLS = 40
+"""What one kill in ten loses is missed by all of them once in 68 runs; a soak goes on killing."""
+DUE = 400  # views at the least, or the kills met nothing
 WINDOW_S = 0.2  # how old a page view may be that a kill loses
 HEADERS = {"User-Agent": FIREFOX, "Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
 
@@ -78,7 +79,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 def test_kill_9_at_random_points_loses_what_was_promised_and_no_more(site: Site, tmp_path: Path) -> None:
-    """100 kills: every answered consent is found, no view older than 0.2 s lost, at most one torn each."""
+    """Every answered consent is found, no view older than 0.2 s lost, at most one torn each kill."""
     chance = random.Random(7)
     numbers = count()
     clients: list[Client] = []
@@ -110,7 +111,7 @@ def test_kill_9_at_random_points_loses_what_was_promised_and_no_more(site: Site,
     assert torn <= kills
     pseudonyms = Pseudonyms(tmp_path)
     promised = {pseudonyms.of_id(bits) for client in clients for bits in client.consents}
-    assert len(promised) > 20
+    assert len(promised) > 10
     assert promised <= {record.visitor for record in records if record.kind == "consent"}
     assert_the_pipeline_takes_each_record_once(tmp_path, len(records), torn)
 

@@ -53,10 +53,15 @@ def compiled(source: Path, directory: Path) -> Path:
 def attached(shim: Path, path: Path) -> Disk:
     """A disk in good health, told through a file."""
     path.write_bytes(bytes(ctypes.sizeof(Disk)))
-    with path.open("r+b") as file:
-        told = Disk.from_buffer(mmap.mmap(file.fileno(), 0))
+    told = told_by(path)
     told.environment = {"LD_PRELOAD": str(shim), "FAULTY_DISK": str(path)}
     return told
+
+
+def told_by(path: Path) -> Disk:
+    """The structure in a file, shared with the shim."""
+    with path.open("r+b") as file:
+        return Disk.from_buffer(mmap.mmap(file.fileno(), 0))
 
 
 @pytest.fixture

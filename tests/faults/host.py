@@ -66,12 +66,14 @@ async def main(data: str, http: str, clock: str = "") -> None:
     site = Collector(bare, policy=RULES, data=data, clock=FastClock(Path(clock)) if clock else now_ms)
     sites: list[tuple[Any, socket.socket]] = [(site, listener()), (bare, listener())]
     kind: Any = http
-    servers = [
-        (uvicorn.Server(uvicorn.Config(app, http=kind, log_level="critical", lifespan="on")), opened)
-        for app, opened in sites
-    ]
+
+    def server(app: Any) -> uvicorn.Server:
+        # Kept alive over any pause of a busy machine: a browser would ask again, `Host` does not.
+        config = uvicorn.Config(app, http=kind, log_level="critical", lifespan="on", timeout_keep_alive=300)
+        return uvicorn.Server(config)
+
     print(*(opened.getsockname()[1] for _, opened in sites), flush=True)
-    await asyncio.gather(*(server.serve([opened]) for server, opened in servers))
+    await asyncio.gather(*(server(app).serve([opened]) for app, opened in sites))
 
 
 class Host:
@@ -163,8 +165,8 @@ def read(data: Path) -> tuple[list[Record], int]:
     return whole, len(found) - len(whole)
 
 
-def eventually(condition: Callable[[], object], within_s: float = 5) -> None:
-    """Wait until something is so."""
+def eventually(condition: Callable[[], object], within_s: float = 30) -> None:
+    """Wait until something is so; on a busy machine that may take a while."""
     deadline_s = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline_s, "did not happen"

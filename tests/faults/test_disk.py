@@ -7,25 +7,30 @@ import resource
 import shutil
 import stat
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from itertools import count, islice
 from pathlib import Path
 
 from collector import Collector
-from collector.record import decode, frames
+from collector.record import RECORD_VERSION, decode, encode, frames
+from collector.sinks import LocalFiles
 from collector.writer import BATCH
 from pipeline.store import is_alive
 from tests.asgi import call, http_scope, post
 from tests.collector.test_middleware import SITE
-from tests.faults.conftest import Disk, fill
+from tests.faults.conftest import Disk, fill, told_by
 from tests.faults.host import Host, eventually, read
+from tests.forks import alone, ended, forked
 from tests.policies import EXEMPT
 
 Serve = Callable[..., Host]
 RECOVERY_S = 5
 QUOTA = 64 * 1024
+FRAME = {"v": RECORD_VERSION, "kind": "view", "policy": "v1"}
 KIND = [("content-type", "application/json")]
 
 
@@ -228,56 +233,39 @@ def test_a_sync_that_failed_is_never_repeated(disk: Disk, serve: Serve) -> None:
     assert len(list((host.data / "logs").rglob("*.log"))) >= 3
 
 
-EVERY = """
-import sys
-from pathlib import Path
-from collector.record import RECORD_VERSION, encode
-from collector.sinks import LocalFiles
+def written_in_full(directory: str) -> None:
+    """Write batches into one directory after the other while their 1st, 2nd, … last operation fails."""
+    told = told_by(Path(os.environ["FAULTY_DISK"]))
+    for position in range(1, 100):
+        told.fail_at = position
+        assert ended(forked(partial(write_batches, Path(directory) / f"{position}"))) == 0
+        if told.fail_at > 0:  # there were fewer operations than that
+            return
 
-sink = LocalFiles(Path(sys.argv[1]), "aa", segment_bytes=400)
-number = 0
-for _ in range(12):
-    batch = []
-    for _ in range(3):
-        values = {"v": RECORD_VERSION, "kind": "view", "id": str(number), "ts_ms": number, "policy": "v1"}
-        batch.append(encode(values))
-        number += 1
-    while batch:
-        try:
-            batch = batch[sink.write("2026-11-24", batch):]
-        except OSError:
-            pass
-    try:
-        sink.sync()
-    except OSError:
-        pass
-try:
-    sink.close()
-except OSError:
-    pass
-print(number)
-"""
+
+def write_batches(data: Path) -> None:
+    """A dozen batches of three records, each synced, in several segments; whatever fails is tried again."""
+    sink = LocalFiles(data, "aa", segment_bytes=400)
+    numbers = count()
+    for _ in range(12):
+        batch = [encode(FRAME | {"id": f"{number}", "ts_ms": number}) for number in islice(numbers, 3)]
+        while batch:
+            with suppress(OSError):
+                batch = batch[sink.write("2026-11-24", batch) :]
+        with suppress(OSError):
+            sink.sync()
+    with suppress(OSError):
+        sink.close()
 
 
 def test_any_one_operation_may_fail(disk: Disk, tmp_path: Path) -> None:
     """Write or sync, the first, second, … to the last: what was called written is there, in order, once."""
-    failed = 0
-    for position in range(1, 100):
-        data = tmp_path / str(position)
-        disk.fail_at = position
-        run = subprocess.run(
-            [sys.executable, "-c", EVERY, data],
-            env=os.environ | disk.environment,
-            check=True,
-            capture_output=True,
-            text=True,
-        )
+    alone(written_in_full, tmp_path / "made", environment=disk.environment)
+    directories = list((tmp_path / "made").iterdir())
+    for data in directories:
         found = [frame for path in sorted(data.rglob("*.log")) for frame in frames(path.read_bytes())]
-        assert [decode(frame.payload or b"").ts_ms for frame in found] == list(range(int(run.stdout)))
-        if disk.fail_at > 0:  # there were fewer operations than that
-            break
-        failed += 1
-    assert failed >= 20
+        assert [decode(frame.payload or b"").ts_ms for frame in found] == list(range(36))
+    assert len(directories) > 20
     assert disk.repeated_syncs == 0
 
 

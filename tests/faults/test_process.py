@@ -44,6 +44,11 @@ def settled(site: Collector) -> bool:
     return not site.writer.counters()["queued"]
 
 
+def writers() -> set[threading.Thread]:
+    """The threads that write; those in which a host answers may take their time to end."""
+    return {thread for thread in threading.enumerate() if thread.name == "impersonal-writer"}
+
+
 # ---- the writer thread ---------------------------------------------------------------------------------
 
 
@@ -111,14 +116,14 @@ def test_a_stop_while_the_store_hangs_leaves_one_thread() -> None:
     go_on = threading.Event()
     sink = Sink(lambda frames: None if go_on.wait() else 0)
     site = Collector(SITE, policy=EXEMPT, sink=sink)
-    others = set(threading.enumerate())
+    others = writers()
     view(site, 10)
     time.sleep(0.3)
     started_s = time.monotonic()
     site.writer.stop()
     assert 1.5 < time.monotonic() - started_s < 6
     view(site, 500, start=10)
-    (thread,) = set(threading.enumerate()) - others
+    (thread,) = writers() - others
     go_on.set()
     thread.join(10)
     view(site, 1, start=510)
@@ -346,12 +351,12 @@ def test_the_thread_goes_on_when_the_clock_fails() -> None:
 
     sink = MemorySink()
     site = Collector(SITE, policy=EXEMPT, sink=sink, clock=clock)
-    others = set(threading.enumerate())
+    others = writers()
     view(site, 5)
     now[0] = RuntimeError("no clock")
     view(site, 5, start=5)
     time.sleep(1.5)  # the thread's own errands ask the clock once a second
-    (thread,) = set(threading.enumerate()) - others
+    (thread,) = writers() - others
     now[0] = NOON_MS
     view(site, 5, start=10)
     eventually(lambda: settled(site))

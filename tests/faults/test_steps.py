@@ -7,10 +7,9 @@ import os
 import pickle
 import shutil
 import signal
-import subprocess
-import sys
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -22,23 +21,17 @@ from pipeline.ledger import Ledger
 from pipeline.published import HEAD, head_of, place
 from pipeline.run import run_once
 from tests.faults.conftest import compiled
+from tests.forks import alone, ended, forked
 from tests.pipeline.logs import DAY, frame, noon_ms, write
 from tests.policies import EXEMPT
 
-PROCESSES = 2
+PARTS = 3
+"""The steps are dealt out to so many tests: a busy machine works through them at the same time."""
 BATCH_BYTES = 8000  # two batches
-KINDS = ("create", "write", "sync", "rename", "remove", "make", "truncate")
+KINDS = ("create", "write", "rename", "remove", "make", "truncate")
 CLOSED_MS = noon_ms() + DAY_MS
 POLICY = replace(EXEMPT, budget=Budget("large", {"pages": 0.2}, ("/",)))
 RELEASE = f"pages/day/{DAY}"
-
-
-TRIALS = """
-import sys
-from pathlib import Path
-from tests.faults.test_steps import trials
-trials(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
-"""
 
 
 class Told(ctypes.Structure):
@@ -102,25 +95,14 @@ def assert_whole(data: Path, expected: dict[str, bytes], before: dict[str, bytes
         assert is_drawn or found[name] == expected[name], name
 
 
-def in_child(act: Callable[[], None]) -> int:
-    """Do something in a forked process; minus the signal that ended it, 0, or 1 for an exception."""
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    try:
-        act()
-        os._exit(0)
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-    os._exit(1)
-
-
-def trials(made: Path, work: Path, first: int) -> None:
-    """Kill before the first-th step, and each PROCESSES-th after it, until a run comes through."""
+def trials(directory: str, part: str) -> None:
+    """Kill before each PARTS-th step, until a run comes through; prints what steps that one took."""
     ingest.BATCH_BYTES = BATCH_BYTES
     told = told_by(Path(os.environ["KILL_AT"]))
+    made = Path(directory)
+    assert ended(forked(partial(expect, made))) == 0
     expected = pickle.loads((made / "expected").read_bytes())
-    data = work / "data"
+    data = made / "killed"
 
     def disturbed() -> None:
         told.root = bytes(data)
@@ -131,16 +113,16 @@ def trials(made: Path, work: Path, first: int) -> None:
         run(data)
         assert_whole(data, expected, before)
 
-    for step in range(first, 10_000, PROCESSES):
+    for step in count(int(part), PARTS):
         shutil.copytree(made / "data", data)
-        told.kill_at, told.calls = step, 0
-        ended = in_child(disturbed)
+        told.kill_at, told.calls, told.kinds = step, 0, type(told.kinds)()
+        code = ended(forked(disturbed))
         told.root = b""
-        assert ended in (0, -signal.SIGKILL)
-        assert in_child(undisturbed) == 0, f"killed before step {step}"
+        assert code in (0, -signal.SIGKILL)
+        assert ended(forked(undisturbed)) == 0, f"killed before step {step}"
         shutil.rmtree(data)
-        if ended == 0:
-            print(json.dumps({"steps": told.calls, "kinds": dict(zip(KINDS, told.kinds, strict=True))}))
+        if code == 0:
+            print(json.dumps(dict(zip(KINDS, told.kinds, strict=True))))
             return
 
 
@@ -158,26 +140,12 @@ def kill_at(compiler: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compiled(Path(__file__).with_name("kill_at.c"), tmp_path_factory.mktemp("kill_at"))
 
 
-def start(kill_at: Path, made: Path, first: int) -> "subprocess.Popen[str]":
-    """A process with the shim that makes trials."""
-    work = made / f"work{first}"
-    work.mkdir()
-    told = work / "told"
-    told.write_bytes(bytes(ctypes.sizeof(Told)))
-    command = [sys.executable, "-c", TRIALS, str(made), str(work), str(first)]
-    environment = os.environ | {"LD_PRELOAD": str(kill_at), "KILL_AT": str(told)}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-
-
-def test_a_kill_before_any_step_changes_nothing_in_the_end(
-    kill_at: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("part", range(1, PARTS + 1))
+def test_a_kill_before_any_step_changes_nothing_in_the_end(kill_at: Path, tmp_path: Path, part: int) -> None:
     """Logs to published files, killed before the 1st, 2nd, … last step; one more run makes all as without."""
-    monkeypatch.setattr(ingest, "BATCH_BYTES", BATCH_BYTES)
-    expect(tmp_path)
-    children = [start(kill_at, tmp_path, first) for first in range(1, PROCESSES + 1)]
-    said = [child.communicate()[0] for child in children]
-    assert [child.returncode for child in children] == [0] * PROCESSES
-    for found in map(json.loads, said):
-        assert found["steps"] > 100
-        assert all(found["kinds"].values()), "a kind of step that the shim did not see"
+    told = tmp_path / "told"
+    told.write_bytes(bytes(ctypes.sizeof(Told)))
+    said = alone(trials, tmp_path, part, environment={"LD_PRELOAD": str(kill_at), "KILL_AT": str(told)})
+    kinds = json.loads(said)
+    assert sum(kinds.values()) > 50
+    assert all(kinds.values()), "a kind of step that the shim did not see"

@@ -30,7 +30,8 @@ from pipeline.rights.requests import carry_out
 from tests.asgi import cookie_header, post
 from tests.faults.conftest import compiled
 from tests.faults.host import BROWSER, read
-from tests.faults.test_steps import in_child, told_by
+from tests.faults.test_steps import told_by
+from tests.forks import ended, forked
 from tests.pipeline.logs import frame, noon_ms, write
 from tests.policies import CONSENTED
 from tests.serve import Site
@@ -234,7 +235,7 @@ def trials_of_an_erasure(made: Path) -> None:
     for step in range(1, 1000, EACH):
         shutil.copytree(made / "asked", data)
         calls = killed_at(step, data, lambda: carry_out(data, now_ms))
-        assert in_child(again) == 0, f"killed before step {step}"
+        assert ended(forked(again)) == 0, f"killed before step {step}"
         shutil.rmtree(data)
         if calls:
             print(json.dumps(calls))
@@ -250,7 +251,7 @@ def killed_at(step: int, data: Path, act: Callable[[], object]) -> int:
         told.root = bytes(data)
         act()
 
-    way = in_child(disturbed)
+    way = ended(forked(disturbed))
     told.root = b""
     assert way in (0, -signal.SIGKILL)
     return told.calls if way == 0 else 0

@@ -1,15 +1,20 @@
 """Access logs into private events: hand-counted, resumed, refused, killed, and never with an address."""
 
 import gzip
+import io
+import math
+import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from datetime import date
+from functools import partial
 from hashlib import blake2b
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +28,7 @@ from hypothesis import strategies as st
 from collector.enrich import Enricher
 from collector.policy import Policy, Service
 from collector.record import DAY_MS
+from pipeline import access_log, cli, log_batches, log_events, log_files
 from pipeline.access_log import AccessLogError, Imported, import_logs, in_words
 from pipeline.days import seal
 from pipeline.demo.disk import found_on_disk
@@ -30,10 +36,15 @@ from pipeline.ingest import ingest
 from pipeline.log_days import CLOSED, IMPORTED, TAKEN, WAITING, LogDay
 from pipeline.log_files import LogFileError
 from pipeline.log_lines import Lines, form_of, shape, unescaped
+from pipeline.retention import Expired
+from pipeline.run import Round
 from pipeline.status import in_words as status_in_words
 from pipeline.status import read_status
-from pipeline.store import ImportedDay
+from pipeline.store import ImportedDay, sync
+from tests import matchers
+from tests.forks import alone, ended, forked
 from tests.pipeline.logs import DAY, NEXT_DAY, frame, noon_ms, write
+from tests.pipeline.test_cli import Done, impersonal
 from tests.policies import EVERYTHING, measured, policy, purpose, version
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -431,25 +442,31 @@ def test_everything_is_private(tmp_path: Path) -> None:
         assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from pipeline import access_log, log_events
-from tests.pipeline import test_access_log as test
-left = int(sys.argv[3])
-def killing(step):
-    def wrapped(*given):
-        global left
-        left -= 1
-        if left < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return step(*given)
-    return wrapped
-log_events.sync = killing(log_events.sync)
-log_events.write_private = killing(log_events.write_private)
-access_log.run_once = killing(access_log.run_once)
-test.take(Path(sys.argv[1]), Path(sys.argv[2]), now_ms=test.noon_ms(test.NEXT_DAY) + 2 * test.DAY_MS)
-"""
+DAYS_LATER_MS = noon_ms(NEXT_DAY) + 2 * DAY_MS
+
+
+def import_to_death(directory: str, file: str) -> None:
+    """Import into one directory after the other, killed at another step of writing three days each time."""
+    ENRICHER.warm()
+    for step in (0, 3, 5, 8, 11):
+        to = Path(directory) / f"killed-{step}"
+        assert ended(forked(partial(killed_import, to, Path(file), step))) == -signal.SIGKILL, step
+
+
+def killed_import(data: Path, file: Path, left: int) -> None:
+    def killing(act: Callable[..., object]) -> Callable[..., object]:
+        def wrapped(*given: object) -> object:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return act(*given)
+
+        return wrapped
+
+    for module, name in ((log_events, "sync"), (log_events, "write_private"), (access_log, "run_once")):
+        setattr(module, name, killing(getattr(module, name)))
+    take(data, file, now_ms=DAYS_LATER_MS)
 
 
 def seen(data: Path) -> list[tuple[Any, ...]]:
@@ -468,16 +485,12 @@ def test_a_killed_import_is_made_good_by_the_next(tmp_path: Path) -> None:
     lines = [line(f"GET /{n % 7} HTTP/1.1", f"8.8.8.{n % 11}", at) for n, at in enumerate(days)]
     lines.insert(50, "malformed")
     file = log(tmp_path / "log", *lines)
-    now_ms = noon_ms(NEXT_DAY) + 2 * DAY_MS
-    take(tmp_path / "whole", file, now_ms=now_ms)
+    take(tmp_path / "whole", file, now_ms=DAYS_LATER_MS)
+    alone(import_to_death, tmp_path, file)
     committed = Counter[int]()
-    for step in (0, 3, 5, 8, 11):
-        data = tmp_path / f"killed-{step}"
-        command = [sys.executable, "-c", KILLED, str(data), str(file), str(step)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == -signal.SIGKILL, (step, done.stderr)
+    for data in tmp_path.glob("killed-*"):
         committed[len(list(data.glob("events/*/*.parquet")))] += 1
-        take(data, file, now_ms=now_ms)
+        take(data, file, now_ms=DAYS_LATER_MS)
         assert seen(data) == seen(tmp_path / "whole")
         assert len(list(data.glob("quarantine/*/*"))) == 1
         assert not list(data.glob("events/*/.*"))
@@ -496,42 +509,38 @@ def allow(data: Path) -> None:
     (data / "policy.toml").write_text(allowed.replace('cookie = "long-lived"', 'cookie = "daily"', 1))
 
 
-SWEPT = """
-import os, signal, sys
-from pathlib import Path
-from pipeline import access_log
-from tests.pipeline import test_access_log as test
-data, file, step = Path(sys.argv[1]), Path(sys.argv[2]), 0
-access_log.run_once = lambda *_: None
 CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "os.chmod"}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
-def imported(to, kill_at):
-    \"\"\"Import, in a process of its own that is killed just before one of the steps; whether it was.\"\"\"
-    left = kill_at
 
-    def kill(event, arguments):
+def import_in_steps(directory: str, file: str) -> None:
+    """Import into 0, 1, …, killed before the 1st, 2nd, … last change of the disk; then into each again."""
+    ENRICHER.warm()
+    pytest.MonkeyPatch().setattr(
+        access_log, "run_once", lambda *_: Round(Counter(), [], [], 0, Expired(), [])
+    )
+    for step in count():
+        to = Path(directory) / f"{step}"
+        code = ended(forked(partial(import_until, to, Path(file), step)))
+        if code == 0:
+            return
+        assert code == -signal.SIGKILL
+        assert ended(forked(partial(import_until, to, Path(file)))) == 0
+
+
+def import_until(to: Path, file: Path, left: float = math.inf) -> None:
+    """Import, but be killed before a change of the disk when so many have been made."""
+
+    def kill(event: str, arguments: Any) -> None:
         nonlocal left
-        changes = event in CHANGES or event == "open" and arguments[2] & WRITING
+        changes = event in CHANGES or (event == "open" and arguments[2] & WRITING)
         if changes and str(arguments[0]).startswith(str(to)):
             left -= 1
             if left < 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    pid = os.fork()
-    if pid == 0:
-        sys.addaudithook(kill)
-        try:
-            test.take(to, file, now_ms=test.noon_ms(test.NEXT_DAY) + test.DAY_MS)
-        finally:
-            os._exit(0)
-    return os.WIFSIGNALED(os.waitpid(pid, 0)[1])
-
-imported(data / "whole", 10_000)
-while imported(data / str(step), step):
-    imported(data / str(step), 10_000)
-    step += 1
-"""
+    sys.addaudithook(kill)
+    take(to, file, now_ms=noon_ms(NEXT_DAY) + DAY_MS)
 
 
 def test_a_kill_at_any_step_is_made_good(tmp_path: Path) -> None:
@@ -541,15 +550,13 @@ def test_a_kill_at_any_step_is_made_good(tmp_path: Path) -> None:
     ]
     lines.insert(25, "malformed")
     file = log(tmp_path / "log", *lines)
-    data = tmp_path / "data"
-    data.mkdir()
-    command = [sys.executable, "-c", SWEPT, str(data), str(file)]
-    subprocess.run(command, check=True)
-    killed = [path for path in data.iterdir() if path.name != "whole"]
-    assert len(killed) > 15
-    whole = seen(data / "whole")
+    (tmp_path / "data").mkdir()
+    alone(import_in_steps, tmp_path / "data", file)
+    killed = sorted((tmp_path / "data").iterdir(), key=lambda path: int(path.name))
+    whole = seen(killed.pop())
+    assert len(killed) > 12
     assert len(whole) == 40
-    for path in (*killed, data / "whole"):
+    for path in killed:
         assert seen(path) == whole, path
         assert [len(list(path.glob(each))) for each in ("quarantine/*/*", "events/*/.*", "spill")] == [
             1,
@@ -558,68 +565,89 @@ def test_a_kill_at_any_step_is_made_good(tmp_path: Path) -> None:
         ]
 
 
-INTERRUPTED = """
-import os, signal, sys
-from pipeline import log_batches, log_events
-from pipeline.cli import main
-log_batches.BATCH_BYTES = 1  # a chunk is a batch: several processes read
-left, step = int(sys.argv.pop(1)), log_events.sync
-def interrupting(path):
-    global left
-    left -= 1
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGINT)
-    return step(path)
-log_events.sync = interrupting
-main()
-"""
+SYNCS = range(1, 5)
+"""Of what an import of two days writes: each of them is interrupted once."""
 
 
-def importing(data: Path, interrupt_at: int = 0) -> subprocess.Popen[str]:
+def import_interrupted(directory: str) -> None:
+    """Import a log into 0, 1, …, interrupted at the n-th sync, at last while it reads; then into each again.
+
+    Prints the exit statuses of the first time.
+    """
+    matchers.share()
+    ENRICHER.warm()
+    log_batches.BATCH_BYTES = 1  # a chunk is a batch: several processes read
+    log_files.READ_BYTES = 32 * 1024
+    place = Path(directory)
+    text = os.open(place / "log", os.O_RDONLY)
+
+    def imported(number: int, interrupt_at: int = 0) -> int:
+        os.lseek(text, 0, os.SEEK_SET)
+        return ended(forked(partial(import_stdin, place, number, text, interrupt_at)))
+
+    print(*(imported(number, number) for number in (0, *SYNCS)))
+    reading, writing = os.pipe()
+    child = forked(partial(import_stdin, place, SYNCS.stop, reading, 0, writing))
+    with os.fdopen(writing, "wb") as pipe:
+        pipe.write((place / "log").read_bytes())
+        pipe.flush()  # all but what the pipe holds is read when this returns
+        os.kill(child, signal.SIGINT)
+        print(ended(child))
+    assert [imported(number) for number in (*SYNCS, SYNCS.stop)] == [0] * (len(SYNCS) + 1)
+
+
+def import_stdin(place: Path, number: int, text: int, interrupt_at: int, unused: int = 0) -> None:
     """`impersonal import -`, interrupted by itself at one of the times that it syncs what it wrote."""
-    arguments = ["import", "-", "--ground", LEGITIMATE, "--data", str(data)]
-    command = [sys.executable, "-c", INTERRUPTED, str(interrupt_at), *arguments]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    left = interrupt_at
+
+    def interrupting(path: Path) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        sync(path)
+
+    pytest.MonkeyPatch().setattr(log_events, "sync", interrupting)
+    if unused:
+        os.close(unused)
+    os.dup2(text, 0)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(os.open(place / f"{number}.said", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+    os._exit(cli.run(["import", "-", "--ground", LEGITIMATE, "--data", str(place / f"{number}")]))
 
 
 def test_ctrl_c_leaves_nothing_half_done(tmp_path: Path) -> None:
     """SIGINT while a log is read and while its days are written: a line, and the next call makes it good."""
     days = [time.strftime("%d/%b/%Y", time.gmtime(time.time() - n * 86_400)) for n in (3, 2)]
-    times = [f"{day}:10:00:{n % 60:02} +0000" for day in days for n in range(9_000)]
-    text = "".join(line(f"GET /{n % 9} HTTP/1.1", f"8.8.{n % 7}.1", at) + "\n" for n, at in enumerate(times))
-    code = "from pipeline.cli import main; main()"
-    subprocess.run([sys.executable, "-c", code, "init", "--data", str(tmp_path / "0")], check=True)
+    times = [f"{day}:10:00:{n % 60:02} +0000" for day in days for n in range(700)]
+    log(
+        tmp_path / "log",
+        *(line(f"GET /{n % 9} HTTP/1.1", f"8.8.{n % 7}.1", at) for n, at in enumerate(times)),
+    )
+    assert impersonal("init", "--data", tmp_path / "0").returncode == 0
     allow(tmp_path / "0")
-    ended = {}
-    for at in range(1, 6):
-        shutil.copytree(tmp_path / "0", tmp_path / str(at))
-    for at in range(6):
-        process = importing(tmp_path / str(at), interrupt_at=at % 5)
-        assert process.stdin
-        process.stdin.write(text)  # all but what the pipe holds is read when this returns
-        if at == 5:
-            process.send_signal(signal.SIGINT)
-        _, said = process.communicate()
-        ended[at] = process.returncode, said.strip()
+    numbers = [*SYNCS, SYNCS.stop]
+    for number in numbers:
+        shutil.copytree(tmp_path / "0", tmp_path / f"{number}")
+    statuses = alone(import_interrupted, tmp_path).split()
+    assert statuses == ["0", *["1"] * len(numbers)]
     stopped = "impersonal: stopped; nothing is half done, the next run goes on from here"
-    assert ended == {0: (0, "")} | dict.fromkeys(range(1, 6), (1, stopped))
-    for at in range(1, 6):
-        assert importing(tmp_path / str(at)).communicate(text)[1] == ""
-        assert seen(tmp_path / str(at)) == seen(tmp_path / "0"), at
+    said = [(tmp_path / f"{number}.said").read_text().strip() for number in (0, *numbers)]
+    assert said == ["", *[stopped] * len(numbers)]
+    assert len(seen(tmp_path / "0")) == len(times)
+    for number in numbers:
+        assert seen(tmp_path / f"{number}") == seen(tmp_path / "0"), number
 
 
-def test_the_command_reads_standard_input(tmp_path: Path) -> None:
+def test_the_command_reads_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`impersonal import -` prints what was found and what it left out, and a refusal in one line."""
     data = tmp_path / "data"
     day = time.strftime("%d/%b/%Y", time.gmtime(time.time() - 86_400))
-    code = "from pipeline.cli import main; main()"
-    command = [sys.executable, "-c", code]
-    subprocess.run([*command, "init", "--data", str(data)], check=True, capture_output=True)
+    assert impersonal("init", "--data", data).returncode == 0
 
-    def imported(text: str) -> subprocess.CompletedProcess[str]:
-        arguments = [*command, "import", "-", "--ground", LEGITIMATE, "--data", str(data)]
-        return subprocess.run(arguments, input=text, capture_output=True, text=True, check=False)
+    def imported(text: str) -> Done:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(text.encode()))))
+        return impersonal("import", "-", "--ground", LEGITIMATE, "--data", data)
 
     text = "\n".join(MIXED).replace("24/Nov/2026", day)
     refused = imported(text)

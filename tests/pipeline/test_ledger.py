@@ -1,14 +1,18 @@
 """The ledger: charged once, never over a day's cap, never changed, whole after any interruption."""
 
+import os
+import signal
 import sqlite3
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import BudgetExhausted, LedgerError
 from pipeline.ledger import Charge, Ledger
+from tests.forks import alone, ended, forked
 
 DAYS = ("2026-11-23", "2026-11-24")
 CAP = 15_000_000
@@ -167,31 +171,32 @@ def test_processes_together_never_exceed_a_cap(path: Path) -> None:
         assert len(ledger.releases()) == ledger.head().number == 50
 
 
-KILLED = """
-path, last = Path(sys.argv[1]), int(sys.argv[2])
-with Ledger(path) as ledger:
-    steps = iter(range(last))
-    def step(statement):
-        if next(steps, None) is None:
-            os.kill(os.getpid(), signal.SIGKILL)
-    ledger._database.set_trace_callback(step)
-    days = ("2026-11-23", "2026-11-24")
-    ledger.once("a", Charge(days, 1_000_000, 0, 15_000_000, 0, "spec", "0.1.0"), lambda: b"a")
-"""
+def charged_to_death(directory: str) -> None:
+    """Make a release in one process after the other, each killed before its 1st, 2nd, … last statement."""
+    for last in range(100):
+        if ended(forked(partial(charged, Path(directory) / f"{last:02}.sqlite", last))) == 0:
+            return
+
+
+def charged(path: Path, last: int) -> None:
+    with Ledger(path) as ledger:
+        steps = iter(range(last))
+
+        def step(_statement: str) -> None:
+            if next(steps, None) is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        ledger._database.set_trace_callback(step)
+        ledger.once("a", charge(), lambda: b"a")
 
 
 def test_a_kill_between_any_two_steps_leaves_all_or_nothing(tmp_path: Path) -> None:
     """Killed before any statement, a release is charged on all its days and stored, or not at all."""
+    alone(charged_to_death, tmp_path)
     found: list[bool] = []
-    for last in range(100):
-        path = tmp_path / f"{last}.sqlite"
-        process = run(KILLED, path, last)
-        process.communicate()
+    for path in sorted(tmp_path.glob("*.sqlite")):
         with Ledger(path) as ledger:
-            is_stored = ledger.output("a") == b"a"
-            assert ledger.releases() == ({"a": list(DAYS)} if is_stored else {})
-        found.append(is_stored)
-        if process.returncode == 0:
-            break
+            found.append(ledger.output("a") == b"a")
+            assert ledger.releases() == ({"a": list(DAYS)} if found[-1] else {})
     assert len(found) > 8
     assert found == [False] * (len(found) - 1) + [True]

@@ -2,6 +2,7 @@
 
 import math
 from datetime import timedelta
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
@@ -33,9 +34,10 @@ HISTOGRAMS = {
 histograms = pytest.mark.parametrize("counts", HISTOGRAMS.values(), ids=HISTOGRAMS)
 
 
-def drawn(counts: list[int], sigma: float = SIGMA, draws: int = DRAWS) -> list[list[int]]:
-    """The counts with the noise of as many releases."""
-    values = noise.gaussian(counts * draws, sigma)
+@cache
+def drawn(counts: tuple[int, ...]) -> list[list[int]]:
+    """The counts with the noise of DRAWS releases."""
+    values = noise.gaussian(counts * DRAWS, SIGMA)
     return [values[n : n + len(counts)] for n in range(0, len(values), len(counts))]
 
 
@@ -61,7 +63,7 @@ def test_intervals_of_the_median_cover(counts: list[int]) -> None:
     """The interval of a noisy histogram holds its true median in 93 % of cases or more."""
     median = RATIOS["duration_median"]
     true, *_ = median.of(durations(counts, sigma=1e-9))
-    found = [median.of(durations(row)) for row in drawn(counts)]
+    found = [median.of(durations(row)) for row in drawn(tuple(counts))]
     assert coverage(found, true) >= 0.93
     if sum(counts) > 400:
         assert coverage(found, true) <= 0.975
@@ -73,7 +75,7 @@ def test_intervals_of_the_median_cover(counts: list[int]) -> None:
 def test_intervals_of_the_share_over_a_minute_cover(counts: list[int]) -> None:
     """So does that of the share of first visits that lasted a minute or longer."""
     share = RATIOS["duration_over_minute"]
-    found = [share.of(durations(row)) for row in drawn(counts)]
+    found = [share.of(durations(row)) for row in drawn(tuple(counts))]
     assert 0.93 <= coverage(found, sum(counts[4:]) / sum(counts)) <= 0.99
 
 

@@ -6,10 +6,9 @@ import random
 import shutil
 import signal
 import stat
-import subprocess
-import sys
 import time
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from pipeline.spec import mechanism
 from pipeline.statistics import DEFAULT, STATISTICS, nano_rho
 from pipeline.store import Manifest, batch_files, commit_batch, events_of, write_aside
 from pipeline.windows import Window, last_closed_day, tier_of, window_of
+from tests.forks import alone, ended, forked
 from tests.pipeline.private_events import DAY, POLICY, Row, at, closed, row, store
 
 TOTALS = {name for name, statistic in STATISTICS.items() if statistic.kind == "total"}
@@ -349,41 +349,37 @@ def test_a_lost_file_is_published_again_as_it_was(tmp_path: Path) -> None:
     assert published(tmp_path) == before
 
 
-RUN = """
-import sys
-from datetime import date
-from pathlib import Path
-from typing import Any
-from tests.pipeline.test_release import under
-from tests.pipeline.private_events import DAY, closed
-from pipeline.release import release_due
-release_due(Path(sys.argv[1]), under("large"), lambda: closed(date.fromisoformat(sys.argv[2])), DAY)
-"""
+KILLS = 4
+"""Each within 0.2 s of the first file of a run; together they meet some of its 133 releases, not all."""
 
 
-def test_killed_at_any_moment_a_run_leaves_charges_with_bytes(tmp_path: Path) -> None:
-    """Killed at random while releasing: each charge has its bytes, each file is what the ledger holds."""
-    last_day = DAY + timedelta(13)
-    store(tmp_path, [each for n in range(14) for each in crowd(20, DAY + timedelta(n))])
-    dice = random.Random()
+def release_to_death(directory: str) -> None:
+    """Begin KILLS times to release a week, each killed soon after its first file; nothing kept is lost."""
+    data, last_day, dice = Path(directory), DAY + timedelta(6), random.Random()
     kept: dict[str, bytes] = {}
-    for _ in range(4):
-        process = subprocess.Popen([sys.executable, "-c", RUN, str(tmp_path), str(last_day)])
+    for _ in range(KILLS):
+        child = forked(partial(release, data, under("large"), last_day))
         until = time.monotonic() + 60
-        while len(published(tmp_path)) <= len(kept) and time.monotonic() < until:
+        while len(published(data)) <= len(kept) and time.monotonic() < until:
             time.sleep(0.005)
         time.sleep(dice.random() / 5)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        os.kill(child, signal.SIGKILL)
+        ended(child)
+        with Ledger(data / "ledger.sqlite") as ledger:
             stored = {str(place(Path(), name)): ledger.output(name) for name in ledger.releases()}
-        files = {name: content for name, content in published(tmp_path).items() if name.endswith(".parquet")}
+        files = {name: content for name, content in published(data).items() if name.endswith(".parquet")}
         assert None not in stored.values()
         assert files.items() <= stored.items()
         assert kept.items() <= files.items()
         kept = files
-    release(tmp_path, under("large"), last_day)
-    assert len([name for name in published(tmp_path) if name.endswith(".parquet")]) == 14 * len(DEFAULT)
+
+
+def test_killed_at_any_moment_a_run_leaves_charges_with_bytes(tmp_path: Path) -> None:
+    """Killed at random while releasing: each charge has its bytes, each file is what the ledger holds."""
+    store(tmp_path, [each for n in range(7) for each in crowd(20, DAY + timedelta(n))])
+    alone(release_to_death, tmp_path)
+    release(tmp_path, under("large"), DAY + timedelta(6))
+    assert len([name for name in published(tmp_path) if name.endswith(".parquet")]) == 7 * len(DEFAULT)
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         assert {ledger.spent(day)[0] for day in Window("week", DAY).days} == {3_920_000}
 

@@ -10,9 +10,9 @@ from scipy import stats
 
 from collector.policy import Budget, Policy
 from pipeline import intervals, noise, spec, sql
-from pipeline.audit import asking, bits, coverage, faults, keys, logs, membership, mutants, removal, sampler
+from pipeline.audit import asking, bits, coverage, faults, keys, membership, mutants, removal, sampler
 from pipeline.audit.attacks import ATTACKS, Attack
-from pipeline.audit.mutants import MUTANTS, Mutant, is_caught
+from pipeline.audit.mutants import MUTANTS
 from pipeline.audit.result import Z, guessing_bound, proportion
 from pipeline.audit.site import QUICK, Site, site_of
 from pipeline.engine import Engine
@@ -22,7 +22,9 @@ from pipeline.statistics import STATISTICS, Statistic
 from pipeline.windows import Tier, Window, tier_named
 from tests.pipeline.private_events import POLICY
 
-SMALL = replace(QUICK, guesses=800, removals=2, tiny_logs=1, units=1, lures=700, draws=5_000, attacks=200)
+SMALL = replace(
+    QUICK, guesses=800, removals=2, tiny_logs=1, units=1, lures=700, releases=50, draws=5_000, attacks=200
+)
 """Enough to show a gross weakness."""
 
 
@@ -39,7 +41,8 @@ def site(tmp_path: Path) -> Site:
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.key)
 def test_attacks_fail(site: Site, attack: Attack) -> None:
     """On the default policy every bound holds, and every control is caught."""
-    result = attack.run(site, QUICK)
+    # No mutant needs a random log to be caught.
+    result = attack.run(site, replace(QUICK, tiny_logs=0) if attack.key == "mutants" else QUICK)
     assert result.verdict == "held", result
 
 
@@ -82,6 +85,7 @@ def test_sql_without_its_cap_is_found(site: Site, monkeypatch: pytest.MonkeyPatc
         return found
 
     monkeypatch.setattr(sql, "text", uncapped)
+    monkeypatch.setattr(mutants, "MUTANTS", [each for each in MUTANTS if name in each.edits])
     assert removal.remove_one(site, SMALL).verdict == "exceeded"
     result = mutants.mutants(site, SMALL)
     assert result.verdict == "exceeded"
@@ -98,9 +102,12 @@ def quieter(monkeypatch: pytest.MonkeyPatch, times: float) -> None:
 
 
 def test_a_quarter_of_the_noise_is_found(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where less noise is drawn than was charged for, guessers, intervals and the fit of the noise tell."""
+    """Where less noise is drawn than was charged for, guessers, intervals and the fit of the noise tell.
+
+    Right 63 % of the time instead of 53 %: of 2,400 guesses that is five standard errors more than it takes.
+    """
     quieter(monkeypatch, 4)
-    effort = replace(SMALL, guesses=2_000)
+    effort = replace(SMALL, guesses=1_200)
     assert membership.membership(replace(site, policy=under("small")), effort).verdict == "exceeded"
     assert sampler.quality(site, SMALL).verdict == "exceeded"
     assert coverage.coverage(site, SMALL).verdict == "exceeded"
@@ -148,9 +155,9 @@ def test_a_tier_by_today_s_visitors_is_found(site: Site, monkeypatch: pytest.Mon
 
 
 def test_intervals_that_forget_the_threshold_are_found(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where cells beside a threshold get the plain interval, their coverage tells."""
+    """Where cells beside a threshold get the plain interval, their coverage tells: 2 σ below it is none."""
     monkeypatch.setattr(intervals, "truncated", lambda value, sigma, _least: intervals.plain(value, sigma))
-    result = coverage.coverage(site, replace(SMALL, releases=400))
+    result = coverage.coverage(site, SMALL)
     assert result.verdict == "exceeded"
     assert "-2 σ" in result.measured
 
@@ -169,21 +176,6 @@ def test_a_ledger_that_takes_unknown_days_is_found(site: Site, monkeypatch: pyte
     assert not faults._refuses_unknown(site.directory("unknown") / "ledger.sqlite")
 
 
-# ---------- mutants
-
-
-@pytest.fixture(scope="module")
-def tried(tmp_path_factory: pytest.TempPathFactory) -> tuple[Policy, list[dict[logs.Unit, Path]]]:
-    site = site_of(under(), tmp_path_factory.mktemp("mutants"))
-    return site.finest, [logs.split(site.directory("log"), log) for log in logs.adversarial()]
-
-
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_each_mutant_is_caught(tried: tuple[Policy, list[dict[logs.Unit, Path]]], mutant: Mutant) -> None:
-    """Every broken bound, sample, clip or key list breaks a promise on some adversarial log."""
-    assert is_caught(mutant, *tried)
-
-
 # ---------- the measures themselves
 
 
@@ -195,7 +187,7 @@ def test_the_tail_of_chi_squared_is_right() -> None:
 
 def test_the_fit_is_uniform_where_noise_is_right() -> None:
     """Over many fits p is neither small nor large too often."""
-    found = [sampler.fit(noise.gaussian([0] * 2_000, 20.0), 20.0) for _ in range(60)]
+    found = [sampler.fit(noise.gaussian([0] * 1_000, 20.0), 20.0) for _ in range(60)]
     assert stats.kstest(found, "uniform").pvalue > 1e-6
 
 
