@@ -48,7 +48,7 @@ _ESCAPE = re.compile(rb"\\(x[0-9A-Fa-f]{2}|.)", re.DOTALL)
 _ESCAPED = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"v": b"\v", b"f": b"\f"}
 _METHOD, _PROTOCOL = re.compile(rb"[!-~]+"), re.compile(rb"HTTP/\d[.\d]*")
 
-_REMEMBERED = 65_536  # distinct values of each kind
+REMEMBERED = 65_536  # distinct values of each kind
 ASSET, OTHER, VIEW = "asset", "other", "view"
 """What is requested: a file that is no page; none at all (POST, HEAD, broken); a page, if it is answered."""
 
@@ -106,12 +106,8 @@ class Lines:
         self._agents: Agents = {}
         self._new_agents: Agents = {}
         self._networks = networks
-        remember = lru_cache(_REMEMBERED)
+        remember = lru_cache(REMEMBERED)
         self._minute = remember(self._read_minute)
-        self.place = remember(self._place)
-        self.kind = remember(self._kind)
-        self.target = remember(self._target)
-        self.referrer = remember(self._referrer)
         self._page = remember(lambda place: page.page_path(place, ""))
         self._campaign = remember(lambda query: capture.campaign(query, CAMPAIGN_PARAMETERS))
 
@@ -149,19 +145,19 @@ class Lines:
 
     def exchange_agents(self, others: Agents) -> Agents:
         """Learn what others have read, and give what was read since the last exchange."""
-        if len(self._agents) > _REMEMBERED:
+        if len(self._agents) > REMEMBERED:
             self._agents.clear()
         self._agents |= others
         new, self._new_agents = self._new_agents, {}
         return new
 
-    def _place(self, text: bytes) -> Place:
+    def place(self, text: bytes) -> Place:
         """What an address tells. Where the server logged a host name the place is unknown."""
         address = text.decode("latin-1").removeprefix("::ffff:")
         network = self._enricher.network(address) if self._networks else None
         return Place(self._enricher.country(address), network)
 
-    def _kind(self, request: bytes) -> str:
+    def kind(self, request: bytes) -> str:
         """What is requested: ASSET, OTHER or VIEW."""
         method, place, _ = asked(request)
         if not method:
@@ -170,12 +166,12 @@ class Lines:
             return ASSET
         return VIEW if method == b"GET" else OTHER
 
-    def _target(self, request: bytes) -> Target:
+    def target(self, request: bytes) -> Target:
         """The page that is requested, and the campaign."""
         _, place, query = asked(request)
         return Target(self._page(place), *self._campaign(query))
 
-    def _referrer(self, text: bytes) -> Referrer:
+    def referrer(self, text: bytes) -> Referrer:
         """The other site that linked here."""
         return Referrer(capture.referrer_host(unescaped(text), self._own_hosts))
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from collector.enrich import Enricher
 from collector.record import day_of
 from pipeline import log_batches
-from pipeline.log_batches import MALFORMED, batches, read
+from pipeline.log_batches import MALFORMED, Columns, batches
 from pipeline.log_days import LogDays
 from pipeline.log_lines import ASSET, OTHER, PATTERNS, VIEW, VIEW_STATUSES, Lines, shape, split
 from pipeline.log_reader import Reader
@@ -118,10 +118,10 @@ def read_one_by_one(form: str, content: bytes, days: LogDays) -> Said:
 
 def read_in_columns(form: str, chunks: list[tuple[int, bytes]], days: LogDays) -> Said:
     """As an import does."""
-    lines, reader, said = Lines(ENRICHER, ("example.org",), NOW_MS, True), Reader(days), Said()
+    columns, reader, said = Columns(Lines(ENRICHER, ("example.org",), NOW_MS, True)), Reader(days), Said()
     last = days[DAYS[0]]
     for batch in batches(form, chunks):
-        last = reader.take(read(lines, batch), "log", "log", last)
+        last = reader.take(columns.read(batch), "log", "log", last)
     tables = [table.rows() for table in reader.tables.values()]
     for name, day in ((name, days[name]) for name in DAYS):
         found = {MALFORMED: day.malformed, ASSET: day.assets, OTHER: day.other, VIEW: len(day.times)}
