@@ -36,7 +36,8 @@ PATTERNS = _patterns(_QUOTED, _COMMON)
 _PLAIN = _patterns(rb'"([^"]{0,8192}+)"', _COMMON.replace(rb"\n", b""))
 
 _MINUTE = re.compile(rb"(\d\d)/([A-Z][a-z]{2})/(\d{4}):([01]\d|2[0-3]):([0-5]\d)")
-_SECOND = re.compile(rb":(?:[0-5]\d|60)")
+# A leap second is the last one of its minute, or its day would be the next.
+_SECONDS_MS = {b":%02d" % second: min(second, 59) * 1000 for second in range(61)}
 _ZONE = re.compile(rb" ([+-])(\d\d)([0-5]\d)")
 _MONTHS = {
     name: number
@@ -113,11 +114,10 @@ class Lines:
 
     def time(self, text: bytes) -> int | None:
         """UTC milliseconds of 24/Nov/2026:10:12:00 +0100; None where it is no time, or one to come."""
-        minute_ms, second = self._minute(text[:17], text[20:]), text[17:20]
-        if minute_ms is None or not _SECOND.fullmatch(second):
+        minute_ms, second_ms = self._minute(text[:17], text[20:]), _SECONDS_MS.get(text[17:20])
+        if minute_ms is None or second_ms is None:
             return None
-        # A leap second is the last one of its minute, or its day would be the next.
-        ts_ms = minute_ms + min(int(second[1:]), 59) * 1000
+        ts_ms = minute_ms + second_ms
         return ts_ms if 0 <= ts_ms <= self._latest_ms else None
 
     def _read_minute(self, text: bytes, zone: bytes) -> int | None:
