@@ -1,7 +1,7 @@
 """A few megabytes of a log → what they say. Nothing here depends on other lines, so processes can share it.
 
 One pattern splits the lines. What follows is done in columns: each time, agent, request, address and
-referrer is read once, however often it occurs.
+referrer is read when it is met first; when it is met again, only its number is looked up.
 """
 
 from bisect import bisect_right
@@ -30,7 +30,8 @@ BEFORE = -1
 _NO_TIME = -1
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
-Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+Codes = np.ndarray[Any, np.dtype[np.uint8]]
+Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 class Batch(NamedTuple):
@@ -91,7 +92,7 @@ def batches(form: str, chunks: Iterable[tuple[int, bytes]]) -> Iterator[Batch]:
 
 
 class _Known(dict[bytes, int]):
-    """What a reader says of each text. Asked again it answers in C, in a third of the time of an lru_cache."""
+    """What a reader says of each text. Asked again it answers in C, in a third of an lru_cache's time."""
 
     def __init__(self, read: Callable[[bytes], int]) -> None:
         self._read = read
@@ -110,42 +111,43 @@ class _Numbers(dict[tuple[Any, ...], int]):
 
 
 class _Table:
-    """What the texts of a column say, as rows with numbers: there are far fewer rows than texts."""
+    """What the texts of a column say, as numbered rows: forty agents are one browser."""
 
     def __init__(self, read: Callable[[bytes], tuple[Any, ...]]) -> None:
         self._rows = _Numbers()
         self.known = _Known(lambda text: self._rows[read(text)])
 
     def coded(self, numbers: Sequence[int]) -> Coded:
-        """The rows of some numbers."""
+        """The rows of some page views: few, where the table may be long."""
         rows = list(self._rows)
         used, codes = np.unique(np.array(numbers, dtype=np.int64), return_inverse=True)
         return Coded([rows[number] for number in used.tolist()], codes)
 
     def forget(self) -> None:
-        """Forget everything."""
+        """Forget every text and row."""
         self.known.clear()
         self._rows.clear()
 
 
-class _Batch:
-    """What was read of a batch so far."""
+class _Said:
+    """What the lines of a batch said so far."""
 
     def __init__(self) -> None:
         self.times: list[Numbers] = []
-        self.outcomes: list[Bytes] = []
+        self.outcomes: list[Codes] = []
         self.visitors = _Numbers()
         self.hits: tuple[list[int], ...] = tuple([] for _ in HIT_COLUMNS)
+        """HIT_COLUMNS of the page views, as numbers."""
 
 
 class Columns:
-    """Reads batches, and remembers from each to the next what their texts say."""
+    """Reads batches, and remembers from one to the next what the texts in them say."""
 
     def __init__(self, lines: Lines) -> None:
         self._lines = lines
         self._times = _Known(lambda text: _NO_TIME if (ts_ms := lines.time(text)) is None else ts_ms)
-        self._kinds = _Known(lambda text: _CODES[lines.kind(text)])
         self._bots = _Known(lambda text: _CODES[f"bot: {bot}"] if (bot := lines.agent(text)[1]) else 0)
+        self._kinds = _Known(lambda text: _CODES[lines.kind(text)])
         self._browsers = _Table(lambda text: lines.agent(text)[0])
         self._places = _Table(lines.place)
         self._targets = _Table(lines.target)
@@ -155,7 +157,7 @@ class Columns:
         """Read a batch."""
         self._lines.exchange_agents(batch.agents)
         self._forget_some()
-        said = _Batch()
+        said = _Said()
         ends = []  # of each chunk, in lines
         lines = 0
         for _, chunk in batch.chunks:
@@ -167,47 +169,62 @@ class Columns:
         starts_ms = _starts(times)
         places = _Places(batch, ends)
         days = [_day(start_ms, starts_ms == start_ms, outcomes, places) for start_ms in np.unique(starts_ms)]
-        visitors, *others = said.hits
-        tables = self._browsers, self._places, self._targets, self._referrers
-        hits = (
-            Coded(list(said.visitors), np.array(visitors, dtype=np.int64)),
-            *(table.coded(numbers) for table, numbers in zip(tables, others, strict=True)),
-        )
         seen = times[outcomes == _CODES[VIEW]]
-        return Found(days, int(starts_ms[-1]), seen, hits, self._lines.exchange_agents({}))
+        return Found(days, int(starts_ms[-1]), seen, self._hits(said), self._lines.exchange_agents({}))
 
-    def _take(self, rows: Sequence[tuple[bytes, ...]], said: _Batch) -> None:
+    def _take(self, rows: Sequence[tuple[bytes, ...]], said: _Said) -> None:
         """Read some lines of a batch."""
         addresses, stamps, requests, statuses, referrers, agents, _ = zip(*rows, strict=True)
         times = np.fromiter(map(self._times.__getitem__, stamps), np.int64, len(rows))
-        bots = np.frombuffer(bytes(map(self._bots.__getitem__, agents)), np.uint8)
-        kinds = np.frombuffer(bytes(map(self._kinds.__getitem__, requests)), np.uint8)
-        is_shown = np.frombuffer(bytes(map(VIEW_STATUSES.__contains__, statuses)), np.bool_)
-        kinds = np.where((kinds == _CODES[VIEW]) & ~is_shown, np.uint8(_CODES[OTHER]), kinds)
+        bots = _codes(map(self._bots.__getitem__, agents))
+        kinds = _codes(map(self._kinds.__getitem__, requests))
+        is_hidden = _codes(map(VIEW_STATUSES.__contains__, statuses)) == 0
+        kinds[(kinds == _CODES[VIEW]) & is_hidden] = _CODES[OTHER]
         outcomes = np.where(bots > 0, bots, kinds)
         outcomes[times == _NO_TIME] = _CODES[MALFORMED]
         said.times.append(times)
         said.outcomes.append(outcomes)
         is_view = outcomes == _CODES[VIEW]
+        self._take_views(times, is_view, (addresses, requests, referrers, agents), said)
+
+    def _take_views(
+        self, times: Numbers, is_view: Bools, columns: Iterable[Sequence[bytes]], said: _Said
+    ) -> None:
+        """Read the page views among some lines of a batch."""
+        starts_ms = (times[is_view] // DAY_MS * DAY_MS).tolist()
         views = is_view.tobytes()
-        starts_ms = times[is_view] // DAY_MS * DAY_MS
-        visitors, browsers, places, targets, pages_before = said.hits
-        seen = tuple(compress(agents, views))
-        who = zip(starts_ms.tolist(), compress(addresses, views), seen, strict=True)
-        visitors.extend(map(said.visitors.__getitem__, who))
-        browsers.extend(map(self._browsers.known.__getitem__, seen))
-        places.extend(map(self._places.known.__getitem__, compress(addresses, views)))
-        targets.extend(map(self._targets.known.__getitem__, compress(requests, views)))
-        pages_before.extend(map(self._referrers.known.__getitem__, compress(referrers, views)))
+        addresses, requests, referrers, agents = (list(compress(column, views)) for column in columns)
+        visitors, browsers, places, targets, linked = said.hits
+        visitors.extend(map(said.visitors.__getitem__, zip(starts_ms, addresses, agents, strict=True)))
+        browsers.extend(map(self._browsers.known.__getitem__, agents))
+        places.extend(map(self._places.known.__getitem__, addresses))
+        targets.extend(map(self._targets.known.__getitem__, requests))
+        linked.extend(map(self._referrers.known.__getitem__, referrers))
+
+    def _hits(self, said: _Said) -> tuple[Coded, ...]:
+        """HIT_COLUMNS of a batch's page views."""
+        visitors, browsers, places, targets, linked = said.hits
+        return (
+            Coded(list(said.visitors), np.array(visitors, dtype=np.int64)),
+            self._browsers.coded(browsers),
+            self._places.coded(places),
+            self._targets.coded(targets),
+            self._referrers.coded(linked),
+        )
 
     def _forget_some(self) -> None:
         """Forget what became too much to remember."""
-        for known in (self._times, self._kinds, self._bots):
+        for known in (self._times, self._bots, self._kinds):
             if len(known) > REMEMBERED:
                 known.clear()
         for table in (self._browsers, self._places, self._targets, self._referrers):
             if len(table.known) > REMEMBERED:
                 table.forget()
+
+
+def _codes(codes: Iterable[int]) -> Codes:
+    """Small numbers in a column."""
+    return np.frombuffer(bytearray(codes), np.uint8)
 
 
 def _some_rows(form: str, chunk: bytes) -> Iterator[list[tuple[bytes, ...]]]:
@@ -261,7 +278,7 @@ class _Places:
         return offset + sum(len(line) + 1 for line in cut[:number]), cut[number]
 
 
-def _day(start_ms: int, is_its: Numbers, outcomes: Bytes, places: _Places) -> DayLines:
+def _day(start_ms: int, is_its: Bools, outcomes: Codes, places: _Places) -> DayLines:
     """What a batch has of one day."""
     codes, lines = np.unique(outcomes[is_its], return_counts=True)
     counts = {OUTCOMES[code]: number for code, number in zip(codes, lines.tolist(), strict=True)}

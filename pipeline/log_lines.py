@@ -1,7 +1,7 @@
 """A line of an Apache or Nginx access log → what it says about one page view, or why it is none.
 
 Raw addresses, agents, requests and referrers are remembered in memory only, bounded, for as long as one
-import takes: what repeats is read once.
+import takes: what repeats is read once (`log_batches`).
 """
 
 import re

@@ -143,7 +143,7 @@ def read_in_columns(form: str, chunks: list[tuple[int, bytes]], days: LogDays) -
     lines=st.lists(LINE, min_size=1, max_size=12),
     end=st.sampled_from([b"", b"\n"]),
     chunk_lines=st.integers(1, 6),
-    sizes=st.tuples(st.integers(1, 300), st.integers(1, 300)),
+    sizes=st.tuples(st.integers(1, 300), st.integers(1, 300), st.integers(1, 4), st.integers(0, 4)),
 )
 def test_columns_say_what_lines_say(
     tmp_path_factory: pytest.TempPathFactory,
@@ -151,9 +151,9 @@ def test_columns_say_what_lines_say(
     lines: list[bytes],
     end: bytes,
     chunk_lines: int,
-    sizes: tuple[int, int],
+    sizes: tuple[int, int, int, int],
 ) -> None:
-    """The same counts, samples, visitors and page views in the same order, wherever batches begin."""
+    """The same counts, samples, visitors and page views in the same order, however a log is cut."""
     content = b"\n".join(lines) + end
     assume(content)
     cut = re.findall(rb"[^\n]*\n|[^\n]+$", content)
@@ -164,7 +164,7 @@ def test_columns_say_what_lines_say(
         offset += len(chunk)
     days = LogDays(tmp_path_factory.mktemp("data"), SITE, "legitimate_interests", NOW_MS)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(log_batches, "BATCH_BYTES", sizes[0])
-        patch.setattr(log_batches, "_PIECE_BYTES", sizes[1])
+        for name, size in zip(("BATCH_BYTES", "_PIECE_BYTES", "_ROWS", "REMEMBERED"), sizes, strict=True):
+            patch.setattr(log_batches, name, size)
         found = read_in_columns(form, chunks, days)
     assert found == read_one_by_one(form, content, days)
