@@ -40,6 +40,7 @@ STRETCH_S = 0.0004  # how long the thread works on before it lets the event loop
 LET_IN_S = 0.00005
 BACKLOG_S = 0.001  # between two turns of a long queue: a fork, or the event loop, may come in
 HOLD_S = 1.0  # how long a fork may wait for the writer thread to pause
+BUILD_S = 30.0  # the same while it builds its tables: 0.3 s, but for a busy machine
 DURABLE_S = 5.0  # how long a consent may wait for the disk before its visitor is told to try again
 URGENT_LIMIT = 256  # consents that may wait at once
 ASK_S = (0.001, 0.05)  # how soon a waiting consent looks again: at first, at most
@@ -104,6 +105,7 @@ class Writer:
         self._working = threading.Lock()  # held by the writer thread but while it waits
         self._wake = threading.Event()
         self._warm = threading.Event()
+        self._is_built = False
         self._stopping = False
         self._status = StatusFile(self._data, self.worker, self._clock) if self._data else None
         self._quota = Quota(self._data, self._quota_bytes) if self._data else None
@@ -227,6 +229,7 @@ class Writer:
                 self._assembler = assembler = self._assembler or self._make_assembler()
                 self._sink = sink = self._sink or self._make_sink(self.worker)
                 self._attempt(assembler.warm)
+                self._is_built = True
                 self._attempt(assembler.refresh, self._clock())
                 self._attempt(self._persist)
                 self._attempt(self._measure)
@@ -398,8 +401,12 @@ class Writer:
     # ---- fork ----------------------------------------------------------------------------------------
 
     def _hold(self) -> None:
-        """Let the thread finish what it does: a lock it holds during a fork is held for ever in the child."""
-        self._held = self._working.acquire(timeout=HOLD_S)
+        """Let the thread finish what it does: a lock it holds during a fork is held for ever in the child.
+
+        So are those of imports and of tables half built, without which a child would never write; unlike
+        what a disk does, building comes to an end.
+        """
+        self._held = self._working.acquire(timeout=HOLD_S if self._is_built else BUILD_S)
 
     def _go_on(self) -> None:
         if self._held:

@@ -181,6 +181,39 @@ def test_forked_workers_share_nothing(tmp_path: Path) -> None:
     assert len(writers) == 5
 
 
+BUILDING = """
+import asyncio, os, sys, threading, time
+from collector import Collector, enrich, writer
+from tests.asgi import call, http_scope
+from tests.collector.test_middleware import SITE
+from tests.policies import EXEMPT
+
+is_building, lock, build = threading.Event(), threading.Lock(), enrich._classifier
+
+def slowly():
+    with lock:  # as an import is locked
+        is_building.set()
+        time.sleep(0.5)
+        return build()
+
+enrich._classifier = slowly
+writer.HOLD_S = 0.01
+site = Collector(SITE, policy=EXEMPT, data=sys.argv[1])
+asyncio.run(call(site, http_scope()))
+assert is_building.wait(30)
+child = os.fork()
+asyncio.run(call(site, http_scope()))
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_a_fork_while_the_tables_are_built_gives_a_worker_that_writes(tmp_path: Path) -> None:
+    """It waits for them: what is half built at a fork stays so in the child."""
+    subprocess.run([sys.executable, "-c", BUILDING, str(tmp_path)], check=True, timeout=60)
+    assert len(records(tmp_path)) == 3
+
+
 async def written_after_s(site: Collector, times: int) -> list[float]:
     """How long each of some views, one at a time, waits until it is written."""
     waited = []
