@@ -17,7 +17,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +27,7 @@ from collector.record import DAY_MS, KEYS, Clock, day_of
 from pipeline import check
 from pipeline.days import expire
 from pipeline.engine import Engine, connect
-from pipeline.log_batches import Batch, batches, read
+from pipeline.log_batches import Batch, Columns, batches
 from pipeline.log_days import CLOSED, IMPORTED, NO_POLICY, TAKEN, WAITING, LogDay, LogDays
 from pipeline.log_events import LogEvents, granted_fields
 from pipeline.log_files import PREFIX_BYTES, STDIN, LogFile, known_as, name_of
@@ -152,7 +151,7 @@ class _Call:
     def read(self, names: Sequence[str], progress: Progress) -> None:
         """Read every file to its end. What stays in memory are counts, and page views as numbers."""
         total = sum(Path(name).stat().st_size for name in names if name != STDIN)
-        with closing(read_in_order(partial(read, self._lines), self._parts(names))) as parts:
+        with closing(read_in_order(Columns(self._lines).read, self._parts(names))) as parts:
             for part, found in parts:
                 log = part.log
                 log.day = self._reader.take(found, log.name, log.place, log.day)

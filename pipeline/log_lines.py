@@ -1,7 +1,7 @@
 """A line of an Apache or Nginx access log → what it says about one page view, or why it is none.
 
 Raw addresses, agents, requests and referrers are remembered in memory only, bounded, for as long as one
-import takes: what repeats is read once.
+import takes: what repeats is read once (`log_batches`).
 """
 
 import re
@@ -36,7 +36,8 @@ PATTERNS = _patterns(_QUOTED, _COMMON)
 _PLAIN = _patterns(rb'"([^"]{0,8192}+)"', _COMMON.replace(rb"\n", b""))
 
 _MINUTE = re.compile(rb"(\d\d)/([A-Z][a-z]{2})/(\d{4}):([01]\d|2[0-3]):([0-5]\d)")
-_SECOND = re.compile(rb":(?:[0-5]\d|60)")
+# A leap second is the last one of its minute, or its day would be the next.
+_SECONDS_MS = {b":%02d" % second: min(second, 59) * 1000 for second in range(61)}
 _ZONE = re.compile(rb" ([+-])(\d\d)([0-5]\d)")
 _MONTHS = {
     name: number
@@ -48,7 +49,7 @@ _ESCAPE = re.compile(rb"\\(x[0-9A-Fa-f]{2}|.)", re.DOTALL)
 _ESCAPED = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"v": b"\v", b"f": b"\f"}
 _METHOD, _PROTOCOL = re.compile(rb"[!-~]+"), re.compile(rb"HTTP/\d[.\d]*")
 
-_REMEMBERED = 65_536  # distinct values of each kind
+REMEMBERED = 65_536  # distinct values of each kind
 ASSET, OTHER, VIEW = "asset", "other", "view"
 """What is requested: a file that is no page; none at all (POST, HEAD, broken); a page, if it is answered."""
 
@@ -106,22 +107,17 @@ class Lines:
         self._agents: Agents = {}
         self._new_agents: Agents = {}
         self._networks = networks
-        remember = lru_cache(_REMEMBERED)
+        remember = lru_cache(REMEMBERED)
         self._minute = remember(self._read_minute)
-        self.place = remember(self._place)
-        self.kind = remember(self._kind)
-        self.target = remember(self._target)
-        self.referrer = remember(self._referrer)
         self._page = remember(lambda place: page.page_path(place, ""))
         self._campaign = remember(lambda query: capture.campaign(query, CAMPAIGN_PARAMETERS))
 
     def time(self, text: bytes) -> int | None:
         """UTC milliseconds of 24/Nov/2026:10:12:00 +0100; None where it is no time, or one to come."""
-        minute_ms, second = self._minute(text[:17], text[20:]), text[17:20]
-        if minute_ms is None or not _SECOND.fullmatch(second):
+        minute_ms, second_ms = self._minute(text[:17], text[20:]), _SECONDS_MS.get(text[17:20])
+        if minute_ms is None or second_ms is None:
             return None
-        # A leap second is the last one of its minute, or its day would be the next.
-        ts_ms = minute_ms + min(int(second[1:]), 59) * 1000
+        ts_ms = minute_ms + second_ms
         return ts_ms if 0 <= ts_ms <= self._latest_ms else None
 
     def _read_minute(self, text: bytes, zone: bytes) -> int | None:
@@ -149,19 +145,19 @@ class Lines:
 
     def exchange_agents(self, others: Agents) -> Agents:
         """Learn what others have read, and give what was read since the last exchange."""
-        if len(self._agents) > _REMEMBERED:
+        if len(self._agents) > REMEMBERED:
             self._agents.clear()
         self._agents |= others
         new, self._new_agents = self._new_agents, {}
         return new
 
-    def _place(self, text: bytes) -> Place:
+    def place(self, text: bytes) -> Place:
         """What an address tells. Where the server logged a host name the place is unknown."""
         address = text.decode("latin-1").removeprefix("::ffff:")
         network = self._enricher.network(address) if self._networks else None
         return Place(self._enricher.country(address), network)
 
-    def _kind(self, request: bytes) -> str:
+    def kind(self, request: bytes) -> str:
         """What is requested: ASSET, OTHER or VIEW."""
         method, place, _ = asked(request)
         if not method:
@@ -170,12 +166,12 @@ class Lines:
             return ASSET
         return VIEW if method == b"GET" else OTHER
 
-    def _target(self, request: bytes) -> Target:
+    def target(self, request: bytes) -> Target:
         """The page that is requested, and the campaign."""
         _, place, query = asked(request)
         return Target(self._page(place), *self._campaign(query))
 
-    def _referrer(self, text: bytes) -> Referrer:
+    def referrer(self, text: bytes) -> Referrer:
         """The other site that linked here."""
         return Referrer(capture.referrer_host(unescaped(text), self._own_hosts))
 

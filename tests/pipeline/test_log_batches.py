@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from collector.enrich import Enricher
 from collector.record import day_of
 from pipeline import log_batches
-from pipeline.log_batches import MALFORMED, batches, read
+from pipeline.log_batches import MALFORMED, Columns, batches
 from pipeline.log_days import LogDays
 from pipeline.log_lines import ASSET, OTHER, PATTERNS, VIEW, VIEW_STATUSES, Lines, shape, split
 from pipeline.log_reader import Reader
@@ -118,10 +118,10 @@ def read_one_by_one(form: str, content: bytes, days: LogDays) -> Said:
 
 def read_in_columns(form: str, chunks: list[tuple[int, bytes]], days: LogDays) -> Said:
     """As an import does."""
-    lines, reader, said = Lines(ENRICHER, ("example.org",), NOW_MS, True), Reader(days), Said()
+    columns, reader, said = Columns(Lines(ENRICHER, ("example.org",), NOW_MS, True)), Reader(days), Said()
     last = days[DAYS[0]]
     for batch in batches(form, chunks):
-        last = reader.take(read(lines, batch), "log", "log", last)
+        last = reader.take(columns.read(batch), "log", "log", last)
     tables = [table.rows() for table in reader.tables.values()]
     for name, day in ((name, days[name]) for name in DAYS):
         found = {MALFORMED: day.malformed, ASSET: day.assets, OTHER: day.other, VIEW: len(day.times)}
@@ -143,7 +143,7 @@ def read_in_columns(form: str, chunks: list[tuple[int, bytes]], days: LogDays) -
     lines=st.lists(LINE, min_size=1, max_size=12),
     end=st.sampled_from([b"", b"\n"]),
     chunk_lines=st.integers(1, 6),
-    sizes=st.tuples(st.integers(1, 300), st.integers(1, 300)),
+    sizes=st.tuples(st.integers(1, 300), st.integers(1, 300), st.integers(1, 4), st.integers(0, 4)),
 )
 def test_columns_say_what_lines_say(
     tmp_path_factory: pytest.TempPathFactory,
@@ -151,9 +151,9 @@ def test_columns_say_what_lines_say(
     lines: list[bytes],
     end: bytes,
     chunk_lines: int,
-    sizes: tuple[int, int],
+    sizes: tuple[int, int, int, int],
 ) -> None:
-    """The same counts, samples, visitors and page views in the same order, wherever batches begin."""
+    """The same counts, samples, visitors and page views in the same order, however a log is cut."""
     content = b"\n".join(lines) + end
     assume(content)
     cut = re.findall(rb"[^\n]*\n|[^\n]+$", content)
@@ -164,7 +164,7 @@ def test_columns_say_what_lines_say(
         offset += len(chunk)
     days = LogDays(tmp_path_factory.mktemp("data"), SITE, "legitimate_interests", NOW_MS)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(log_batches, "BATCH_BYTES", sizes[0])
-        patch.setattr(log_batches, "_PIECE_BYTES", sizes[1])
+        for name, size in zip(("BATCH_BYTES", "_PIECE_BYTES", "_ROWS", "REMEMBERED"), sizes, strict=True):
+            patch.setattr(log_batches, name, size)
         found = read_in_columns(form, chunks, days)
     assert found == read_one_by_one(form, content, days)

@@ -6,12 +6,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from pipeline.log_batches import Batch, Found, read
+from pipeline.log_batches import Batch, Columns, Found
 from pipeline.log_lines import Lines
 from pipeline.log_workers import WorkerError, read_in_order
 from pipeline.store import exclusive
@@ -27,8 +26,8 @@ def batches(count: int) -> Iterator[tuple[int, Batch]]:
         yield number, Batch("combined", [(number * 1000, LINE % (number, BROWSER + b" %d" % (number % 3)))])
 
 
-def lines() -> Lines:
-    return Lines(ENRICHER, (), noon_ms("2026-11-25"), False)
+def columns() -> Columns:
+    return Columns(Lines(ENRICHER, (), noon_ms("2026-11-25"), False))
 
 
 def page(found: Found) -> str:
@@ -39,14 +38,14 @@ def page(found: Found) -> str:
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 10])
 def test_every_batch_is_read_once_and_in_order(count: int) -> None:
     """However many there are for however many processes."""
-    found = list(read_in_order(partial(read, lines()), batches(count)))
+    found = list(read_in_order(columns().read, batches(count)))
     assert [(number, page(each)) for number, each in found] == [(n, f"/{n}") for n in range(count)]
 
 
 def test_an_agent_is_read_by_one_process_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one has read of an agent the others are told, with their next batch."""
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    found = [each for _, each in read_in_order(partial(read, lines()), batches(12))]
+    found = [each for _, each in read_in_order(columns().read, batches(12))]
     met = [agent for each in found[4:] for agent in each.agents]
     assert met == []
 
@@ -77,13 +76,13 @@ import sys, time
 from pathlib import Path
 from pipeline.log_workers import read_in_order
 from pipeline.store import exclusive
-from tests.pipeline.test_log_workers import batches, lines, partial, read
+from tests.pipeline.test_log_workers import batches, columns
 def slow(number_and_batch):
     yield from number_and_batch
     print("reading", flush=True)
     time.sleep(60)
 with exclusive(Path(sys.argv[1])):
-    list(read_in_order(partial(read, lines()), slow(batches(5))))
+    list(read_in_order(columns().read, slow(batches(5))))
 """
 
 
