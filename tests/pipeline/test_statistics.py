@@ -449,7 +449,7 @@ def crowd(seed: int = 1) -> Log:
 def test_bounds_hold_in_a_crowd_and_are_reached(engine: Engine, tmp_path: Path) -> None:
     """In a larger log no removal exceeds a bound, and the heaviest visitor reaches each of them."""
     reached = dict.fromkeys(STATISTICS, 0.0)
-    for statistic, change in removals(engine, tmp_path, crowd(), units=25):
+    for statistic, change in removals(engine, tmp_path, crowd(), units=12):
         assert is_within(statistic, change), (statistic.name, change)
         length = sum(cell * cell for cell in change) ** 0.5
         reached[statistic.name] = max(reached[statistic.name], length)
