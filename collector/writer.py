@@ -230,7 +230,7 @@ class Writer:
                 self._sink = sink = self._sink or self._make_sink(self.worker)
                 self._attempt(assembler.warm)
                 self._is_built = True
-                self._attempt(assembler.refresh, self._clock())
+                self._attempt(lambda: assembler.refresh(self._clock()))
                 self._attempt(self._persist)
                 self._attempt(self._measure)
             self._warm.set()
@@ -253,7 +253,7 @@ class Writer:
                 now_s = time.monotonic()
                 if now_s - refreshed_s >= REFRESH_S:
                     refreshed_s = now_s
-                    self._attempt(assembler.refresh, self._clock())
+                    self._attempt(lambda: assembler.refresh(self._clock()))
                 stored = self._attempt(self._drain, assembler, sink)
                 now_s = time.monotonic()
                 if now_s - synced_s >= SYNC_S:

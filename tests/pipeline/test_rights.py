@@ -150,13 +150,13 @@ def test_old_logs_put_back_revive_nothing(tmp_path: Path) -> None:
     """What is read again of an erased visitor is dropped, counted and overwritten; also where all is lost."""
     write(tmp_path, [by(SUBJECT, 1), by(OTHER, 2), b"junk\n", by(SUBJECT, 4)[:-5]])
     write(tmp_path, [by(SUBJECT, 3)], worker="bb")
-    shutil.copytree(tmp_path / "logs", tmp_path.with_name("copy"))
+    shutil.copytree(tmp_path / "logs", tmp_path.with_name(f"{tmp_path.name}-copy"))
     read(tmp_path)
     ask_to_erase(tmp_path, SUBJECT)
     carry_out(tmp_path, lambda: CLOSED_MS)
     for place in ("logs", "events", "quarantine"):
         shutil.rmtree(tmp_path / place)
-    shutil.move(tmp_path.with_name("copy"), tmp_path / "logs")
+    shutil.move(tmp_path.with_name(f"{tmp_path.name}-copy"), tmp_path / "logs")
     assert SUBJECT in found_on_disk(tmp_path, [SUBJECT])
     assert read(tmp_path) == {"rows": 1, "erased": 3, "torn": 1}
     assert found_on_disk(tmp_path, [SUBJECT]) == {}
