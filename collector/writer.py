@@ -35,7 +35,8 @@ SYNC_S = 1.0
 REFRESH_S = 0.1  # how soon a worker knows of a withdrawal that another one took
 PERSIST_S = 1.0
 RETRY_S = 0.5  # after a sink that failed
-STOP_S = 2.0
+STOP_S = 2.0  # how long a stop may wait for a thread that gets nowhere
+STOPPED_S = 10.0  # at most, while it gets on: servers are given 10 s or more
 STRETCH_S = 0.0004  # how long the thread works on before it lets the event loop in
 LET_IN_S = 0.00005
 BACKLOG_S = 0.001  # between two turns of a long queue: a fork, or the event loop, may come in
@@ -185,14 +186,19 @@ class Writer:
     def stop(self) -> None:
         """Write what is queued, seal the segment and end the thread; a later `put` starts a new one.
 
-        Returns after STOP_S at the latest; a thread that hangs in its store ends when the store lets it go.
+        Returns after STOPPED_S at the latest, and after STOP_S in which nothing was written: a thread that
+        hangs in its store ends when the store lets it go.
         """
         thread = self._thread
         if thread is None:
             return
         self._stopping = True
         self._wake.set()
-        thread.join(STOP_S)
+        until_s, before, gets_on = time.monotonic() + STOPPED_S, self._written, True
+        while gets_on and thread.is_alive() and time.monotonic() < until_s:
+            thread.join(STOP_S)
+            gets_on = before != self._written or not self._is_built
+            before = self._written
 
     async def stopped(self) -> None:
         """`stop`, beside the event loop."""

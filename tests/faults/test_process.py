@@ -131,6 +131,21 @@ def test_a_stop_while_the_store_hangs_leaves_one_thread() -> None:
     assert len(set(sink.kept())) == len(sink.kept()) == 511
 
 
+def test_a_stop_waits_while_something_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow store, or a busy machine: two seconds and more, and nothing is lost."""
+
+    def one_by_one(frames: Sequence[bytes]) -> int:
+        time.sleep(0.01)
+        return MemorySink.write(sink, "day", frames[:1])
+
+    sink = Sink(one_by_one)
+    site = Collector(SITE, policy=EXEMPT, sink=sink)
+    view(site, 200)
+    monkeypatch.setattr("collector.writer.STOP_S", 0.3)
+    site.writer.stop()
+    assert len(sink.kept()) == 200
+
+
 def test_views_after_a_stop_are_written(tmp_path: Path) -> None:
     """Stopped, used and stopped again: the second thread does not stumble over the first one's segments."""
     site = Collector(SITE, policy=EXEMPT, data=tmp_path)
@@ -194,10 +209,9 @@ def test_sigterm_writes_what_is_queued(disk: Disk, serve: Serve) -> None:
     disk.stalled = 1
     queued = host.json("/burst?views=10000")["queued"]
     disk.stalled = 0
-    taken_s = host.end()
+    host.end()
     records, damaged = read(host.data)
     assert queued >= 10_000 and len(records) == 10_001 and damaged == 0
-    assert taken_s < 3, "2 s for the writer, the rest for the server and the interpreter"
 
 
 def test_processes_share_a_directory(serve: Serve, tmp_path: Path) -> None:
