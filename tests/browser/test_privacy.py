@@ -94,6 +94,12 @@ def newcomer(chromium: Browser, size: dict[str, int], scripts: bool = True) -> B
     )
 
 
+def submit(page: Page, button: str) -> None:
+    """Click, and wait for the page that answers the form."""
+    with page.expect_navigation():
+        page.click(button)
+
+
 def downloaded(page: Page, form: str) -> str:
     """The text of a file that a link of the page gives."""
     with page.expect_download() as download:
@@ -114,7 +120,7 @@ def test_the_whole_journey(chromium: Browser, served: Served, size: dict[str, in
         assert tab.is_visible("text=You have not made a choice yet")
         assert context.cookies() == []
         tab.check("#purpose-statistics")
-        tab.click("text=Save these settings")
+        submit(tab, "text=Save these settings")
         assert tab.is_visible("text=Your settings are saved")
         assert tab.is_checked("#purpose-statistics") and not tab.is_checked("#purpose-advertising")
 
@@ -127,13 +133,13 @@ def test_the_whole_journey(chromium: Browser, served: Served, size: dict[str, in
         assert "/reading" in table and "/shop/basket" in table and "letter" in table
 
         tab.select_option("#declared-age_band", "18-24")
-        tab.click("form:has(#declared-age_band) >> text=Save")
+        submit(tab, "form:has(#declared-age_band) >> text=Save")
         tab.select_option("#declared-age_band", "25-34")
         tab.check("#declared-age_band-public")
-        tab.click("form:has(#declared-age_band) >> text=Save")
+        submit(tab, "form:has(#declared-age_band) >> text=Save")
         assert tab.locator("form:has(#declared-age_band) .tag").all_inner_texts() == ["optional", "public"]
         tab.fill("#declared-city", "Алматы")
-        tab.click("form:has(#declared-city) >> text=Save")
+        submit(tab, "form:has(#declared-city) >> text=Save")
         assert tab.input_value("#declared-city") == "Алматы"
         assert tab.locator("form:has(#declared-city) .tag").all_inner_texts() == ["mandatory"]
 
@@ -143,15 +149,15 @@ def test_the_whole_journey(chromium: Browser, served: Served, size: dict[str, in
         rows = list(csv.DictReader(downloaded(tab, "CSV").splitlines()))
         assert [row["value"] for row in rows if row["kind"] == "declared"] == ["25-34", "Алматы"]
 
-        tab.click("text=Gather everything")
+        submit(tab, "text=Gather everything")
         assert tab.is_visible("text=are being gathered since")
         assert served.rights.asked(taken["reference"]) is not None
         assert taken["reference"] not in tab.url
 
-        tab.click("form:has(#declared-age_band) >> text=Erase")
+        submit(tab, "form:has(#declared-age_band) >> text=Erase")
         assert [value.name for value in served.rights.declared(taken["reference"])] == ["city"]
         tab.click("summary:has-text('Erase everything')")
-        tab.click("button:has-text('Erase everything')")
+        submit(tab, "button:has-text('Erase everything')")
         assert tab.is_visible("text=Receipt of your erasure") and tab.is_visible("text=published statistics")
         assert {cookie["name"] for cookie in context.cookies()} == {"__Host-consent", "__Host-receipt"}
         assert served.rights.standing(taken["reference"]) == "erased"
@@ -172,10 +178,10 @@ def test_withdrawing_is_as_easy_as_granting(chromium: Browser, served: Served) -
             ".map(name => getComputedStyle(e)[name])]"
         )
         assert buttons[0].evaluate(looks) == buttons[1].evaluate(looks)
-        buttons[0].click()
+        submit(tab, "button[value=grant]")
         assert tab.is_checked("#purpose-advertising")
         assert "__Host-id" in {cookie["name"] for cookie in context.cookies()}
-        tab.click("button[value=withdraw]")
+        submit(tab, "button[value=withdraw]")
         assert not tab.is_checked("#purpose-advertising")
         assert "__Host-id" not in {cookie["name"] for cookie in context.cookies()}
 
@@ -185,7 +191,7 @@ def test_a_page_of_another_site_changes_nothing(chromium: Browser, served: Serve
     with newcomer(chromium, DESK) as context:
         tab = context.new_page()
         tab.goto(f"{served.origin}/privacy")
-        tab.click("text=Allow all")
+        submit(tab, "text=Allow all")
         reference = tab.inner_text(".facts code")
         before = context.cookies(served.origin)
         for attack, status in (("text=win", 403), ("text=look", 405), ("fetch", 403)):
@@ -206,7 +212,7 @@ def test_nothing_stands_in_anybodys_way(
         tab = context.new_page()
         tab.emulate_media(color_scheme=scheme)
         tab.goto(f"{served.origin}/privacy")
-        tab.click("text=Allow all")
+        submit(tab, "text=Allow all")
         tab.goto(f"{served.origin}/shop/basket")
         tab.wait_for_timeout(300)
         for place, language in (*(("privacy", each) for each in languages()), ("_impersonal/policy", "kk")):
@@ -236,6 +242,7 @@ def test_the_keyboard_reaches_every_switch(chromium: Browser, served: Served) ->
         switches = ["purpose-statistics", "choose", "grant", "withdraw"]
         assert [place for place in reached if place in switches] == switches
         tab.focus("button[value=choose]")
-        tab.keyboard.press("Enter")
+        with tab.expect_navigation():
+            tab.keyboard.press("Enter")
         tab.wait_for_selector("text=Your settings are saved")
         assert tab.is_checked("#purpose-statistics")
