@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,13 @@ class Visitor:
 
     def settle(self) -> None:
         """Wait until what the page has reported so far has arrived: a report of our own comes after it."""
-        count = len(self.site.bodies("event"))
+        before = self._settled()
         self.run("impersonal('settled')")
-        self.reports("event", count + 1)
+        deadline = time.monotonic() + 5
+        while self._settled() == before:  # not any event: the page's own may still be on their way
+            assert time.monotonic() < deadline, self.site.reports
+            self.page.wait_for_timeout(20)
         self.page.wait_for_timeout(60)
+
+    def _settled(self) -> int:
+        return sum(body.get("n") == "settled" for body in self.site.bodies("event"))
