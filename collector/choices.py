@@ -143,7 +143,7 @@ class Choices:
         if standing == "erased":
             return False
         if is_narrower or standing is not None:
-            self._rights.narrow([subject], granted, now_ms, now_ms + STANDING_DAYS * DAY_MS)
+            self._rights.narrow(subject, granted, now_ms, now_ms + STANDING_DAYS * DAY_MS)
         return True
 
     def _report_granting_view(

@@ -13,21 +13,19 @@ from collector.capture import picked
 from collector.consent import Decision
 from collector.declared import Value, checked
 from collector.errors import ConfigurationError
-from collector.observer import Observer, Scope
+from collector.observer import Observer, Scope, mounted
 from collector.policy import Version
 from collector.rights import By, Declared, Rights
 from collector.subjects import Subjects, Who
 from collector.web import Threads
 from collector.writer import Writer
 
-SCOPE_KEY = "impersonal.declarations"
-
 
 class Declarations:
     """Stores and reads what visitors declare, under what they have granted."""
 
     def __init__(self, observer: Observer, writer: Writer, rights: Rights, subjects: Subjects) -> None:
-        self._observer = observer
+        self.observer = observer
         self._writer = writer
         self._rights = rights
         self._subjects = subjects
@@ -35,8 +33,8 @@ class Declarations:
 
     async def declare(self, scope: Scope, values: Mapping[str, object], by: By = "site") -> frozenset[str]:
         """Store values; give back the names that were stored (see `declare`)."""
-        head, now_ms = picked(scope["headers"]), self._observer.clock()
-        decision = self._observer.decide(head, now_ms)
+        head, now_ms = picked(scope["headers"]), self.observer.clock()
+        decision = self.observer.decide(head, now_ms)
         fitting = _checked(decision.version, values)
         if not fitting or decision.version is None:
             return frozenset()
@@ -50,11 +48,11 @@ class Declarations:
 
     async def declared(self, scope: Scope) -> dict[str, Declared]:
         """What the visitor has declared (see `declared`)."""
-        head, now_ms = picked(scope["headers"]), self._observer.clock()
+        head, now_ms = picked(scope["headers"]), self.observer.clock()
         who = self._subjects.of(scope, head, now_ms)
         if not who.subjects:
             return {}
-        return await self._threads.run(self._read, who, self._observer.decide(head, now_ms))
+        return await self._threads.run(self._read, who, self.observer.decide(head, now_ms))
 
     def _store(
         self, who: Who, decision: Decision, policy: str, values: Mapping[str, Value], by: By, now_ms: int
@@ -131,7 +129,5 @@ async def declared(scope: Scope) -> dict[str, Declared]:
 
 
 def _declarations(scope: Scope) -> Declarations:
-    found: Declarations | None = scope.get(SCOPE_KEY)
-    if found is None:
-        raise ConfigurationError("this needs the Collector middleware around the app: add it")
+    found: Declarations = mounted(scope)
     return found

@@ -131,14 +131,14 @@ class Collector:
             await self._other(scope, receive, send)
             return
         # The host asks granted(scope) in its handlers, so the scope itself carries the way to the answer.
-        scope[SCOPE_KEY] = self._observer
-        scope[declarations.SCOPE_KEY] = self._declarations
+        scope[SCOPE_KEY] = self._declarations
         path, root_path = scope["path"], scope.get("root_path", "")
-        if self._path in path and path.removeprefix(root_path).startswith(self._path + "/"):
-            await self._own(scope, receive, send, path.removeprefix(root_path).removeprefix(self._path))
+        below = path.removeprefix(root_path) if root_path else path
+        if self._path in path and below.startswith(self._path + "/"):
+            await self._own(scope, receive, send, below.removeprefix(self._path))
             return
-        if (path.removeprefix(root_path) if root_path else path) in self._elsewhere:
-            await self._own(scope, receive, send, self._elsewhere[path.removeprefix(root_path)])
+        if below in self._elsewhere:
+            await self._own(scope, receive, send, self._elsewhere[below])
             return
         if scope["method"] != "GET":
             await self.app(scope, receive, send)
@@ -154,8 +154,7 @@ class Collector:
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
             return
-        scope[SCOPE_KEY] = self._observer
-        scope[declarations.SCOPE_KEY] = self._declarations
+        scope[SCOPE_KEY] = self._declarations
         await self.app(scope, receive, send)
 
     async def _started(self, scope: Scope, root_path: str, send: Send, start: Message) -> None:

@@ -131,7 +131,16 @@ def observer_of(scope: Scope) -> Observer:
 
     Raises  ConfigurationError where no Collector is mounted around the app
     """
-    observer: Observer | None = scope.get(SCOPE_KEY)
-    if observer is None:
+    found: Observer = mounted(scope).observer
+    return found
+
+
+def mounted(scope: Scope) -> Any:
+    """What the Collector put into a request's scope for the host's handlers: its Declarations.
+
+    Raises  ConfigurationError where no Collector is mounted around the app
+    """
+    found = scope.get(SCOPE_KEY)
+    if found is None:
         raise ConfigurationError("this needs the Collector middleware around the app: add it")
-    return observer
+    return found

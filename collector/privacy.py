@@ -218,7 +218,9 @@ class Privacy:
             return await self._page(request, 503, "not_stored")
         if not stored:
             return await self._page(request, 409, "not_granted")
-        if not await self._stored(self._publish, who, attribute.name, form.public == "on", now_ms):
+        if not await self._stored(
+            self._rights.publish, who.subjects[0], attribute.name, form.public == "on", now_ms
+        ):
             return await self._page(request, 503, "not_stored")
         return self._back(request, "saved", "declared")
 
@@ -255,12 +257,6 @@ class Privacy:
         for subject in who.subjects:
             known = names or [value.name for value in self._rights.declared(subject)]
             self._rights.forget_declared(subject, known, now_ms)
-
-    def _publish(self, who: Who, name: str, public: bool, now_ms: int) -> None:
-        """Open one value to others, or close it; the rest stays as it is."""
-        subject = who.subjects[0]
-        known = {value.name for value in self._rights.declared(subject) if value.public}
-        self._rights.publish(subject, known | {name} if public else known - {name}, now_ms)
 
     def _erase(self, who: Who, what: Literal["all", "browser"], receipt: bytes, now_ms: int) -> None:
         days = max(STANDING_DAYS, self._policy.controller.proof_days)  # old logs may come back from a back-up

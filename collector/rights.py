@@ -151,18 +151,15 @@ class Rights:
                 _note(database, subject, name, "alter" if known else "declare", by, now_ms)
         return True
 
-    def publish(self, subject: str, names: Iterable[str], now_ms: int) -> None:
-        """Make exactly these values of the visitor's own public: the visitor's act alone."""
-        wanted = set(names)
+    def publish(self, subject: str, name: str, is_public: bool, now_ms: int) -> None:
+        """Open a value to others, or close it: the visitor's act alone."""
         with self._writing() as database:
-            known = database.execute("SELECT name, public FROM declared WHERE subject = ?", (subject,))
-            for name, public in known.fetchall():
-                if (name in wanted) != bool(public):
-                    database.execute(
-                        "UPDATE declared SET public = ? WHERE subject = ? AND name = ?",
-                        (name in wanted, subject, name),
-                    )
-                    _note(database, subject, name, "publish" if name in wanted else "hide", "visitor", now_ms)
+            changed = database.execute(
+                "UPDATE declared SET public = ?3 WHERE subject = ?1 AND name = ?2 AND public != ?3",
+                (subject, name, is_public),
+            ).rowcount
+            if changed:
+                _note(database, subject, name, "publish" if is_public else "hide", "visitor", now_ms)
 
     def forget_declared(self, subject: str, names: Iterable[str], now_ms: int) -> int:
         """Erase single values; give back how many there were."""
@@ -186,14 +183,13 @@ class Rights:
 
     # ---- consent --------------------------------------------------------------------------------------
 
-    def narrow(self, subjects: Iterable[str], granted: Iterable[str], now_ms: int, until_ms: int) -> None:
-        """From now until then, no cookie of these subjects holds more than these purposes.
+    def narrow(self, subject: str, granted: Iterable[str], now_ms: int, until_ms: int) -> None:
+        """From now until then, no cookie of a subject holds more than these purposes.
 
         Called again with every later choice: what a subject then grants stands in the place of this.
         """
         with self._writing() as database:
-            for subject in subjects:
-                _stand(database, self.mark(subject), "+".join(sorted(granted)), now_ms, until_ms)
+            _stand(database, self.mark(subject), "+".join(sorted(granted)), now_ms, until_ms)
 
     def standing(self, subject: str) -> frozenset[str] | Literal["erased"] | None:
         """What a subject holds at most: purposes, "erased", or None where nothing was narrowed."""
@@ -309,9 +305,8 @@ class Rights:
         """Table → UTC milliseconds of its oldest row; empty ones are left out."""
         columns = {"declared": "coalesce(altered_ms, declared_ms)", "history": "at_ms"}
         columns |= {"standing": "at_ms", "receipt": "asked_ms", "request": "asked_ms"}
-        columns |= dict.fromkeys(
-            ("proof", "transfer", "access"), "at_ms"
-        )  # the pipeline's, once it made them
+        # The pipeline's own, once it made them.
+        columns |= dict.fromkeys(("proof", "transfer", "access"), "at_ms")
         with self._reading() as database:
             if database is None:
                 return {}

@@ -24,7 +24,18 @@ CONTRACT = (
     "collector.policy_text",
     "collector.consent",
 )
-ANSWERS_PEOPLE = ("query", "segments", "charts", "server")
+ANSWERS_PEOPLE = (
+    "query",
+    "segments",
+    "charts",
+    "server",
+    "report",
+    "released",
+    "rates",
+    "caveats",
+    "consistency",
+    "published",
+)
 PRIVATE_STORE = (
     "ingest",
     "store",

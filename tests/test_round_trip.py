@@ -89,7 +89,7 @@ def test_the_banner_asks_for_what_the_gate_lets_through(language: str) -> None:
         rules = policy(version(purpose(name, {category: level})))
         site = Site(rules)
         scope = http_scope("/")
-        scope[SCOPE_KEY] = site.collector._observer
+        scope[SCOPE_KEY] = site.collector._declarations
         [records] = re.findall(r"<dd>(.*?)</dd>", banner(scope, language))[:1]
         asked_for = said.get((category, level), say("banner.nothing"))
         assert html.unescape(records) == asked_for, (name, category, level)

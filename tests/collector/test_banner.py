@@ -168,7 +168,7 @@ def test_templates_put_it_in_as_it_is() -> None:
         '/?q="><script>alert(1)</script>', headers=[("referer", "https://a.example/p?q")]
     )
     get(app, "/")
-    scope["impersonal"] = app._observer
+    scope["impersonal"] = app._declarations
     made = banner(scope)
     template = Environment(autoescape=True).from_string("{{ banner(scope) }}")
     assert template.render(banner=banner, scope=scope) == made == conditional_escape(made)
@@ -267,7 +267,7 @@ def test_script_and_style_are_small() -> None:
     assert [answer.headers("content-type")[0] for answer in served] == [
         "text/javascript; charset=utf-8", "text/css; charset=utf-8",
     ]  # fmt: skip
-    assert sum(len(gzip.compress(answer.body, 9)) for answer in served) <= 5 * 1024
+    assert sum(len(gzip.compress(answer.body, 9)) for answer in served) <= 3 * 1024
     for name, answer in zip(("banner.js", "banner.css"), served, strict=True):
         again = get(site(), f"/_impersonal/{name}", headers=[("if-none-match", answer.headers("etag")[0])])
         assert (again.status, again.body) == (304, b"")

@@ -40,13 +40,13 @@ def test_only_the_owner_reads_the_file(rights: Rights) -> None:
 def test_a_value_is_declared_altered_published_and_erased(rights: Rights) -> None:
     """The latest value wins, stays as public as it was, and the history tells every act without a value."""
     declare(rights, city="Almaty", year=1990)
-    rights.publish(ANN, ["city"], 2)
+    rights.publish(ANN, "city", True, 2)
     declare(rights, at_ms=3, city="Astana")
     declare(rights, at_ms=4, city="Astana")  # which changes nothing
     city, year = rights.declared(ANN)
     assert (city.value, city.public, city.declared_ms, city.altered_ms) == ("Astana", True, 1, 3)
     assert (year.value, year.public, year.altered_ms) == (1990, False, None)
-    rights.publish(ANN, [], 5)
+    rights.publish(ANN, "city", False, 5)
     assert rights.forget_declared(ANN, ["city", "nothing"], 6) == 1
     assert rights.forget_declared(ANN, ["city"], 7) == 0
     assert [value.name for value in rights.declared(ANN)] == ["year"]
@@ -83,7 +83,7 @@ def test_erasing_leaves_a_tombstone_a_request_and_a_receipt(rights: Rights) -> N
 def test_who_was_erased_stays_erased(rights: Rights) -> None:
     """No later choice under an erased id brings it back."""
     rights.erase(ANN, RECEIPT, 1, DAY_MS)
-    rights.narrow([ANN], ["statistics"], 2, DAY_MS)
+    rights.narrow(ANN, ["statistics"], 2, DAY_MS)
     assert rights.standing(ANN) == "erased"
 
 
@@ -116,12 +116,12 @@ def test_a_worker_learns_what_another_was_told(rights: Rights, tmp_path: Path) -
     standings = Standings(tmp_path)
     standings.refresh(0)
     assert not standings and standings.of(ANN, 0) is None
-    rights.narrow([ANN], ["statistics"], 1, DAY_MS)
+    rights.narrow(ANN, ["statistics"], 1, DAY_MS)
     rights.erase(BEN, RECEIPT, 1, DAY_MS)
     standings.refresh(1)
     assert (standings.of(ANN, 1), standings.of(BEN, 1)) == (frozenset(["statistics"]), "erased")
     assert (standings.of(ANN, 0), standings.of(BEN, 0)) == (None, "erased"), "seen before, written after"
-    rights.narrow([ANN], ["statistics", "advertising"], 2, DAY_MS)
+    rights.narrow(ANN, ["statistics", "advertising"], 2, DAY_MS)
     standings.refresh(2)
     assert standings.of(ANN, 2) == frozenset(["statistics", "advertising"])
 

@@ -166,7 +166,7 @@ def test_old_logs_put_back_revive_nothing(tmp_path: Path) -> None:
 def test_a_withdrawal_leaves_what_was_recorded_before(tmp_path: Path) -> None:
     """A mark of a narrower choice drops nothing at ingest, and no odd name in a log disturbs it."""
     write(tmp_path, [by(SUBJECT, 1), by("not hex", 2), by("É" * 32, 3)])
-    Rights(tmp_path).narrow([SUBJECT], [], CLOSED_MS, CLOSED_MS + DAY_MS)
+    Rights(tmp_path).narrow(SUBJECT, [], CLOSED_MS, CLOSED_MS + DAY_MS)
     assert read(tmp_path) == {"rows": 3}
 
 

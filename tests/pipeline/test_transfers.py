@@ -78,7 +78,7 @@ def fill(data: Path) -> Path:
     data.mkdir(exist_ok=True, mode=0o700)
     store(data, ROWS)
     rights = Rights(data)
-    rights.narrow([WITHDRAWN], ["services"], NOW_MS, UNTIL_MS)
+    rights.narrow(WITHDRAWN, ["services"], NOW_MS, UNTIL_MS)
     rights.erase(ERASED, b"receipt", NOW_MS, UNTIL_MS)
     return data
 
@@ -201,7 +201,7 @@ def declaring(tmp_path_factory: pytest.TempPathFactory) -> Path:
     values: dict[str, str | int | bool] = {"age_band": "18-24", "nickname": "Ä"}
     for subject in (*choices, SILENT, ERASED):
         rights.declare(subject, values, "v2", "site", at(DAY) - 40 * DAY_MS if subject == OLDER else at(DAY))
-    rights.narrow([WITHDRAWN], ["services"], NOW_MS, UNTIL_MS)
+    rights.narrow(WITHDRAWN, ["services"], NOW_MS, UNTIL_MS)
     rights.erase(ERASED, b"receipt", NOW_MS, UNTIL_MS)
     return data
 
@@ -318,7 +318,7 @@ def test_who_withdraws_while_records_are_read_is_not_in_the_file(
 
     def withdraw_first(gate: Any, now_ms: int) -> bool:
         if next(times) == 0:
-            Rights(data).narrow([GRANTED], ["services"], NOW_MS, UNTIL_MS)
+            Rights(data).narrow(GRANTED, ["services"], NOW_MS, UNTIL_MS)
         return has_changed(gate, now_ms)
 
     monkeypatch.setattr(Gate, "has_changed", withdraw_first)
