@@ -29,7 +29,7 @@ from collector.privacy import Privacy
 from collector.rights import Rights
 from collector.subjects import Subjects
 from collector.visitor_pages import Places
-from collector.web import App, Receive, Threads
+from collector.web import App, Receive, Threads, refusal
 from collector.writer import Writer
 
 EVENT = ("POST", "/event")
@@ -77,11 +77,16 @@ class Routes:
             return no_content
         handler = self._routes.get((method, route))
         if handler is None:
-            known = [name for name, path in (*self._routes, EVENT) if path == route]
-            return Response(
-                status_code=405 if known else 404, headers={"allow": ", ".join(known)} if known else {}
-            )
+            return self._unknown(route)
         return await handler(Request(scope, receive))
+
+    def _unknown(self, route: str) -> Response:
+        methods = ", ".join(name for name, path in (*self._routes, EVENT) if path == route)
+        if not methods:
+            return refusal(404, "the collector has nothing at this address")
+        response = refusal(405, f"send this address {methods} instead")
+        response.headers["allow"] = methods
+        return response
 
 
 async def _serve(file: browser.File, request: Request) -> Response:

@@ -577,7 +577,9 @@ def test_an_unknown_route_below_the_path_answers_404_or_405() -> None:
     """The host never sees these requests."""
     site = Site()
     assert get(site.collector, "/_impersonal/other").status == 404
-    assert get(site.collector, "/_impersonal/event").status == 405
+    refused = get(site.collector, "/_impersonal/event")
+    assert (refused.status, refused.headers("allow")) == (405, ["POST"])
+    assert b"POST instead" in refused.body
 
 
 def test_a_policy_with_mistakes_stops_the_site_at_start(tmp_path: Any) -> None:
