@@ -13,7 +13,9 @@ Estimate = tuple[float, float, float, float]
 Z = 1.959963984540054
 """The normal distribution's 97.5 % point."""
 
-_TAIL = 0.025
+_MISSED = 0.05
+_PRECISION = 1e-4
+"""Of bounds found by bisection, in σ."""
 
 
 def plain(value: float, sigma: float) -> tuple[float, float]:
@@ -26,25 +28,24 @@ def plain(value: float, sigma: float) -> tuple[float, float]:
 def truncated(value: int, sigma: float, threshold: int, least: float = 1.0) -> tuple[float, float]:
     """The interval of a cell that is shown only because its noisy value reached the threshold.
 
-    Equal-tailed in the normal distribution cut off at the threshold. A private key that was released was
-    seen at least once, so nothing below 1 is considered; that also keeps the tails within a double's reach.
+    All counts from which, in the normal distribution cut off at the threshold, 5 % or more of the values lie
+    as far off as this one. Equal tails would hold 97.5 % and be wider: of a count below the threshold only
+    values too large are ever shown. A private key that was released was seen at least once, so nothing below
+    1 is considered; that also keeps the tails within a double's reach.
     """
 
     def reached(x: float, mean: float) -> float:
         # Values are whole: the step up to x begins half below it.
         return _above((x - 0.5 - mean) / sigma)
 
-    def at_least(mean: float) -> float:
-        return reached(value, mean) / reached(threshold, mean)
+    def as_far_off(mean: float) -> float:
+        distance, shown = abs(value - mean), reached(threshold, mean)
+        below = shown - reached(mean - distance + 1, mean)
+        return (reached(mean + distance, mean) + max(below, 0.0)) / shown
 
-    def at_most(mean: float) -> float:
-        return 1 - reached(value + 1, mean) / reached(threshold, mean)
-
-    ceiling = value + 10 * sigma
-    lower = _crossing(lambda mean: at_least(mean) >= _TAIL, least, ceiling)
-    upper = _crossing(lambda mean: at_most(mean) <= _TAIL, lower, ceiling)
-    # At the threshold itself the interval ends a fraction below the value; a bar never has a negative length.
-    return lower, max(upper, float(value))
+    step = sigma * _PRECISION
+    lower = _crossing(lambda mean: as_far_off(mean) >= _MISSED, least, value, step)
+    return lower, _crossing(lambda mean: as_far_off(mean) <= _MISSED, value, value + 10 * sigma, step)
 
 
 def total(values: list[float], lowers: list[float], uppers: list[float]) -> tuple[float, float]:
@@ -144,11 +145,11 @@ def _above(z: float) -> float:
     return erfc(z / sqrt(2)) / 2
 
 
-def _crossing(holds: Callable[[float], bool], low: float, high: float) -> float:
+def _crossing(holds: Callable[[float], bool], low: float, high: float, step: float) -> float:
     """Where a condition that is false below some point and true above it begins to hold, by bisection."""
     if holds(low):
         return low
-    for _ in range(60):
+    while high - low > step:
         middle = (low + high) / 2
         low, high = (low, middle) if holds(middle) else (middle, high)
     return high

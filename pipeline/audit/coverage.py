@@ -44,7 +44,7 @@ def coverage(site: Site, effort: Effort) -> Result:
 
 def _holds(point: Point) -> bool:
     """Whether the coverage is not surely outside the band."""
-    return point.high >= _BAND[0] and (point.low <= _BAND[1] or "σ" in point.name)
+    return point.high >= _BAND[0] and point.low <= _BAND[1]
 
 
 def _point(name: str, row: Statistic, drawn: Mechanism, cells: int, above: int | None) -> Point:
