@@ -1,14 +1,15 @@
 """The commands. Each imports what it runs when it runs, so that `--help` answers at once."""
 
 import signal
-import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
@@ -94,8 +95,9 @@ def run(every: int | None, watch: bool, data: Path) -> int:
     """Read the logs, seal the days that are over, publish the statistics that are due.
 
     Also does what visitors asked for on the privacy page, and removes what is over its retention. Once, or
-    for ever with --every; cron does as well. With --watch visitors wait for seconds, not for the next round:
-    a process beside cron, or together with --every the only one. Whatever stops it leaves nothing half done.
+    for ever with --every; cron does as well. With --watch visitors wait for seconds, not for the next round,
+    also while a round is at work (which an erasure follows): a process beside cron, or together with --every
+    the only one. Whatever stops it leaves nothing half done.
     Doing it again changes nothing that is published.
 
     \b
@@ -189,22 +191,31 @@ def _round(data: Path) -> None:
         click.echo(line)
 
 
-def _go_on(data: Path, every: int | None, watch: bool) -> NoReturn:
-    """A round now and then, and in between what visitors wait for."""
+def _go_on(data: Path, every: int | None, watch: bool) -> None:
+    """A round now and then, and all the while what visitors wait for. Ends by KeyboardInterrupt only."""
+    ended = threading.Event()
+    with ThreadPoolExecutor(1) as threads:
+        watching = threads.submit(_watch, data, ended) if watch else None
+        try:
+            while not ended.is_set():
+                started_s = time.monotonic()
+                _attempt(lambda: _round(data))
+                ended.wait(None if every is None else max(0.0, started_s + every - time.monotonic()))
+        finally:
+            ended.set()
+        if watching:
+            watching.result()  # a bug ends it, and is not to go unnoticed
+
+
+def _watch(data: Path, ended: threading.Event) -> None:
     from pipeline.rights.requests import Watch  # noqa: PLC0415
 
     requests = Watch(data)
-    due_s: float | None = time.monotonic()
-    while True:
-        started_s = time.monotonic()
-        if due_s is not None and started_s >= due_s:
-            due_s = None if every is None else started_s + every
-            _attempt(lambda: _round(data))
-        if watch:
+    try:
+        while not ended.wait(_LOOK_S):
             _attempt(lambda: _do_asked(requests))
-        sys.stdout.flush()
-        rest_s = _LOOK_S if watch or due_s is None else due_s - time.monotonic()
-        time.sleep(max(0.0, rest_s))
+    finally:
+        ended.set()
 
 
 def _attempt(act: Callable[[], None]) -> None:
@@ -218,10 +229,7 @@ def _attempt(act: Callable[[], None]) -> None:
 
 
 def _do_asked(requests: "Watch") -> None:
-    """Do what visitors asked for; while another run is at work, they wait for it."""
-    with interruptible():
-        done = requests.look(_now_ms)
-    for line in terminal.request_lines(done):
+    for line in terminal.request_lines(requests.look(_now_ms)):
         click.echo(line)
 
 

@@ -12,9 +12,10 @@ Everything here is the operator's: directories 0700, files 0600, never served.
 import fcntl
 import os
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -32,6 +33,10 @@ GOOD = "good"
 LATE = "late"
 ERASED = "erased"
 EXPIRED = "expired"
+
+PATIENCE_S = 5.0
+"""What a visitor asks for, done by `run --watch`, takes less: no round of cron's fails for that."""
+_RETRY_S = 0.05
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done and how much there is in all."""
@@ -104,22 +109,29 @@ class Segment:
 
 
 @contextmanager
-def exclusive(data: Path) -> Iterator[None]:
+def exclusive(data: Path, patience_s: float | None = None) -> Iterator[None]:
     """Keep every other run away from a data directory.
 
-    Raises  BusyError where one is at work
+    Takes   patience_s: how long to wait for one that is at work; PATIENCE_S unless given
+    Raises  BusyError where it still is then
     """
     descriptor = os.open(data, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BusyError(
-                f"another `impersonal run` is at work on {data}: wait for it, or stop it"
-            ) from None
+        until_s = time.monotonic() + (PATIENCE_S if patience_s is None else patience_s)
+        while not _is_locked(descriptor):
+            if time.monotonic() >= until_s:
+                raise BusyError(f"another `impersonal run` is at work on {data}: wait for it, or stop it")
+            time.sleep(_RETRY_S)
         yield
     finally:
         os.close(descriptor)
+
+
+def _is_locked(descriptor: int) -> bool:
+    with suppress(BlockingIOError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
 
 
 def find_segments(data: Path) -> list[Segment]:

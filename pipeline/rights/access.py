@@ -29,7 +29,10 @@ class _Made(msgspec.Struct):
 def records_of(data: Path, subject: str) -> list[Record]:
     """Every record of a pseudonym, oldest first; what is in a log and in the private events comes once.
 
-    The caller holds `store.exclusive`. Raises StoreError, OSError.
+    Beside a run at work it misses nothing, if it finds its files: records move from logs to private events
+    only, and the logs are read first.
+
+    Raises  OSError, duckdb.Error
     """
     found = {record.id: record for record in (*_logged(data, subject), *_stored(data, subject))}
     return sorted(found.values(), key=lambda record: (record.ts_ms, record.id))
@@ -37,9 +40,18 @@ def records_of(data: Path, subject: str) -> list[Record]:
 
 def answer(data: Path, subject: str, now_ms: int) -> None:
     """Put a subject's records where its privacy page looks for them, for OUTBOX_DAYS."""
-    path = data / OUTBOX / f"{Rights(data).mark(subject).hex()}.json"
+    path = _path(data, subject)
     private_directory(path.parent)
     replace_private(path, msgspec.json.encode(Answer(now_ms, records_of(data, subject))).decode())
+
+
+def remove_answer(data: Path, subject: str) -> bool:
+    """Remove an answer that waits to be fetched; whether there was one."""
+    path = _path(data, subject)
+    was_there = path.exists()
+    for each in (path, path.with_name(f".{path.name}.tmp")):
+        each.unlink(missing_ok=True)
+    return was_there
 
 
 def remove_old_answers(data: Path, now_ms: int) -> int:
@@ -53,6 +65,10 @@ def remove_old_answers(data: Path, now_ms: int) -> int:
 def answers(data: Path) -> dict[Path, int]:
     """The answers that wait to be fetched, and when each was made, in UTC milliseconds; 0: damaged."""
     return {path: _made_ms(path) for path in sorted((data / OUTBOX).glob("*.json"))}
+
+
+def _path(data: Path, subject: str) -> Path:
+    return data / OUTBOX / f"{Rights(data).mark(subject).hex()}.json"
 
 
 def _made_ms(path: Path) -> int:

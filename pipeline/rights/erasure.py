@@ -13,8 +13,8 @@ from pathlib import Path
 import duckdb
 import msgspec
 
-from collector.rights import OUTBOX, Rights
 from pipeline.engine import connect
+from pipeline.rights.access import remove_answer
 from pipeline.rights.frames import overwrite
 from pipeline.store import (
     ERASED,
@@ -56,7 +56,7 @@ def erase(data: Path, subjects: Collection[str]) -> dict[str, Counter[str]]:
     _erase_rows(data, removed)
     _erase_quarantined(data, removed)
     for subject in subjects:
-        removed[subject][ANSWERS] += _erase_answer(data, subject)
+        removed[subject][ANSWERS] += remove_answer(data, subject)
     return removed
 
 
@@ -126,12 +126,3 @@ def _named_in(line: bytes, subjects: Collection[str]) -> list[str]:
     except (msgspec.DecodeError, ValueError):  # half a line of a run that was killed: nobody knows whose
         return list(subjects)
     return [subject for subject in subjects if subject.encode() in raw]
-
-
-def _erase_answer(data: Path, subject: str) -> bool:
-    """Remove an answer that waits to be fetched; whether there was one."""
-    answer = data / OUTBOX / f"{Rights(data).mark(subject).hex()}.json"
-    was_there = answer.exists()
-    for path in (answer, answer.with_name(f".{answer.name}.tmp")):
-        path.unlink(missing_ok=True)
-    return was_there

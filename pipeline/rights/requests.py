@@ -4,10 +4,12 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import duckdb
+
 from collector.record import Clock
 from collector.rights import Changes, Request, Rights
 from pipeline.errors import BusyError
-from pipeline.rights.access import answer
+from pipeline.rights.access import answer, remove_answer
 from pipeline.rights.erasure import erase
 from pipeline.store import exclusive
 
@@ -35,6 +37,27 @@ def carry_out(data: Path, clock: Clock) -> list[Request]:
     return asked
 
 
+def answer_beside(data: Path, clock: Clock) -> list[Request]:
+    """Answer who asked for access while another run is at work; give back what was answered.
+
+    Where that run removes a file that is about to be read, the answer waits for the next look.
+
+    Raises  StoreError, OSError
+    """
+    rights = Rights(data)
+    done = []
+    for request in rights.requests():
+        if request.act == "access":
+            with suppress(FileNotFoundError, duckdb.IOException):
+                answer(data, request.subject, _done_ms(request, clock))
+                rights.answered(request, _done_ms(request, clock))
+                done.append(request)
+        # Erasure removes what waits to be fetched, and may have passed here before this was written.
+        if rights.standing(request.subject) == "erased":
+            remove_answer(data, request.subject)
+    return done
+
+
 def _done_ms(request: Request, clock: Clock) -> int:
     """Now, as the visitor sees it: the round after an import is one of an earlier day."""
     return max(clock(), request.asked_ms)
@@ -54,14 +77,17 @@ class Watch:
         self._seen = b""
 
     def look(self, clock: Clock) -> list[Request]:
-        """Do what somebody waits for and give it back; nothing while another run is at work.
+        """Do what somebody waits for and give it back; beside another run, access alone.
 
         Raises  StoreError, OSError
         """
-        if self.is_due():
-            with suppress(BusyError), exclusive(self._data):
+        if not self.is_due():
+            return []
+        try:
+            with exclusive(self._data, patience_s=0):
                 return carry_out(self._data, clock)
-        return []
+        except BusyError:
+            return answer_beside(self._data, clock)
 
     def is_due(self) -> bool:
         """Whether rights.sqlite changed since the last answer of no, and somebody waits for something."""

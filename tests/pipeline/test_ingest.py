@@ -9,6 +9,7 @@ import stat
 import threading
 import time
 from collections import Counter
+from contextlib import ExitStack
 from functools import partial
 from hashlib import sha256
 from itertools import count
@@ -298,11 +299,18 @@ def test_a_damaged_batch_is_named(tmp_path: Path) -> None:
 
 
 def test_two_runs_keep_apart(tmp_path: Path) -> None:
-    """While one run is at work another one is refused, with the remedy; afterwards it may."""
-    with exclusive(tmp_path), pytest.raises(BusyError, match="wait for it"), exclusive(tmp_path):
+    """While one run is at work another one waits for a while; then it is refused, with the remedy."""
+    with (
+        exclusive(tmp_path),
+        pytest.raises(BusyError, match="wait for it"),
+        exclusive(tmp_path, patience_s=0.1),
+    ):
         pass
-    with exclusive(tmp_path):
-        pass
+    with ExitStack() as at_work:
+        at_work.enter_context(exclusive(tmp_path))
+        threading.Timer(0.2, at_work.close).start()
+        with exclusive(tmp_path):
+            pass
 
 
 def test_a_worker_writes_and_rotates_meanwhile(tmp_path: Path) -> None:

@@ -105,5 +105,5 @@ def test_workers_die_with_the_import(tmp_path: Path) -> None:
     else:
         os.killpg(process.pid, signal.SIGKILL)
         pytest.fail("a worker lives on")
-    with exclusive(tmp_path):
+    with exclusive(tmp_path, patience_s=0):
         pass

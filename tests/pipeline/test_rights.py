@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from datetime import date
@@ -23,16 +24,16 @@ from collector.record import DAY_MS, Record, date_of, decode, frames
 from collector.rights import OUTBOX, OUTBOX_DAYS, Answer, Rights, receipt_of
 from collector.sinks import LocalFiles
 from pipeline.cli import run
-from pipeline.days import seal
+from pipeline.days import remove_logs, seal
 from pipeline.demo.disk import found_on_disk
 from pipeline.errors import BusyError
 from pipeline.ingest import ingest
 from pipeline.retention import expire
-from pipeline.rights.access import records_of
+from pipeline.rights.access import answer, records_of
 from pipeline.rights.erasure import erase
 from pipeline.rights.frames import overwrite
-from pipeline.rights.requests import carry_out
-from pipeline.store import batch_files, events_of, exclusive, manifests
+from pipeline.rights.requests import answer_beside, carry_out
+from pipeline.store import batch_files, events_of, exclusive, find_segments, manifests
 from tests.pipeline.logs import DAY, NEXT_DAY, frame, noon_ms, write
 from tests.policies import CONSENTED
 
@@ -236,15 +237,54 @@ def test_a_reference_is_what_the_page_shows(
 
 
 def test_where_a_run_is_at_work_an_erasure_waits_for_the_next(
-    data: Path, capsys: pytest.CaptureFixture[str]
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The tombstone stands at once, the command says why it could not go on, a later round does the rest."""
+    monkeypatch.setattr("pipeline.store.PATIENCE_S", 0)
     with exclusive(data):
         assert run(["rights", "erase", SUBJECT, "--data", str(data)]) == 1
     assert "another `impersonal run` is at work" in capsys.readouterr().err
     assert Rights(data).standing(SUBJECT) == "erased"
     carry_out(data, lambda: CLOSED_MS)
     assert found_on_disk(data, [SUBJECT]) == {}
+
+
+def test_an_answer_beside_a_run_misses_nothing(tmp_path: Path) -> None:
+    """While records move from logs to private events and the logs are removed, each answer has them all."""
+    rights, path = Rights(tmp_path), tmp_path / OUTBOX
+    records = [frame(number, visitor=SUBJECT) for number in range(3000)]
+    for start in range(0, 3000, 50):
+        write(tmp_path, records[start : start + 50])
+
+    def move() -> None:
+        read(tmp_path)
+        seal(tmp_path, lambda: CLOSED_MS, date.fromisoformat(DAY))
+        remove_logs(tmp_path)
+
+    mover = threading.Thread(target=move)
+    mover.start()
+    answers: list[int] = []
+    while mover.is_alive() or not answers:
+        rights.ask(SUBJECT, CLOSED_MS)
+        if answer_beside(tmp_path, lambda: CLOSED_MS):
+            (found,) = path.iterdir()
+            answers.append(len(msgspec.json.decode(found.read_bytes(), type=Answer).records))
+    assert not find_segments(tmp_path)
+    assert set(answers) == {3000}
+
+
+def test_an_answer_beside_an_erasure_leaves_nothing(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever erases after the records were gathered and before they were written finds no answer."""
+    rights = Rights(data)
+
+    def erased_before(data: Path, subject: str, now_ms: int) -> None:
+        rights.erase(subject, receipt_of("number"), now_ms, now_ms + DAY_MS)
+        answer(data, subject, now_ms)
+
+    monkeypatch.setattr("pipeline.rights.requests.answer", erased_before)
+    rights.ask(SUBJECT, CLOSED_MS)
+    answer_beside(data, lambda: CLOSED_MS)
+    assert not list((data / OUTBOX).iterdir())
 
 
 @pytest.fixture
@@ -289,8 +329,12 @@ def test_run_watch_does_what_visitors_ask_for_within_seconds(
 
     lock = os.open(data, os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    with pytest.raises(BusyError), exclusive(data):
+    with pytest.raises(BusyError), exclusive(data, patience_s=0):
         raise AssertionError
+    path.unlink()
+    rights.ask(SUBJECT, now_ms)
+    assert waited(rights) < 10, "another run keeps nobody from reading"
+    assert len(msgspec.json.decode(path.read_bytes(), type=Answer).records) == 1
     rights.erase(SUBJECT, receipt_of("number"), now_ms, now_ms + DAY_MS)
     time.sleep(1.5)
     assert rights.requests(), "another run is at work"
@@ -303,6 +347,7 @@ def test_run_watch_does_what_visitors_ask_for_within_seconds(
     watch.send_signal(signal.SIGTERM)
     said, complaints = watch.communicate(timeout=10)
     assert said.splitlines() == [
+        "Answered what is held of 1 visitor who asked for it",
         "Answered what is held of 1 visitor who asked for it",
         "Erased what was held of 1 visitor who asked for it",
         "Stopped; nothing is half done.",

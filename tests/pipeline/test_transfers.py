@@ -257,8 +257,11 @@ def test_a_file_goes_to_a_new_place_outside(site: Path, tmp_path: Path) -> None:
     assert (tmp_path / "old").read_text() == "mine"
 
 
-def test_no_transfer_while_a_run_or_an_erasure_is_at_work(site: Path, tmp_path: Path) -> None:
+def test_no_transfer_while_a_run_or_an_erasure_is_at_work(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Files are not rewritten under its hands."""
+    monkeypatch.setattr("pipeline.store.PATIENCE_S", 0)
     with exclusive(site), pytest.raises(BusyError):
         transfer(site, POLICY, lambda: NOW_MS, Order("Acme", "consent"), tmp_path / "out")
 
