@@ -12,7 +12,8 @@ from collector.beacons import is_view_id
 from collector.capture import Headers, picked
 from collector.consent import Choice, Decision
 from collector.identity import Pseudonyms, VisitorId
-from collector.observer import Observer
+from collector.observation import MAX_AGENT_BYTES
+from collector.observer import Observer, Scope
 from collector.policy import Version
 from collector.rate_limit import RateLimit
 from collector.record import DAY_MS, LEVELS, date_of
@@ -98,7 +99,7 @@ class Choices:
         choice = _choice(form, via, before, version, today)
         after = Decision(version, _granted(version, choice), consent.Reason.CHOICE, choice, version)
         try:
-            held = await self._held(head, before, after, now_ms)
+            held = await self._held(request.scope, head, before, after, now_ms)
         except OSError as error:
             self._writer.failed(error)
             return refusal(503, NOT_STORED)
@@ -124,26 +125,38 @@ class Choices:
             set_cookie(response, identity.COOKIE, "", 0)
         return response
 
-    async def _held(self, head: Headers, before: Decision, after: Decision, now_ms: int) -> VisitorId | None:
+    async def _held(
+        self, scope: Scope, head: Headers, before: Decision, after: Decision, now_ms: int
+    ) -> VisitorId | None:
         """The id that the browser holds, none where it was erased; what it withdraws ends everywhere.
 
         Raises  OSError where that could not be stored
         """
         held = self._observer.visitor_id(head, now_ms)
-        if held is None:
-            return None
-        subject = self._pseudonyms.of_id(held.bits)
+        address = self._observer.address(scope, head)
         is_narrower = not set(before.granted) <= set(after.granted)
-        is_known = await self._threads.run(self._stand, subject, after.granted, is_narrower, now_ms)
-        return held if is_known else None
 
-    def _stand(self, subject: str, granted: tuple[str, ...], is_narrower: bool, now_ms: int) -> bool:
+        def stand() -> bool:
+            if held:
+                subject, days = self._pseudonyms.of_id(held.bits), STANDING_DAYS
+            elif address:  # for the rest of the day, as long as this pseudonym lives
+                agent = head.get(b"user-agent", b"")[:MAX_AGENT_BYTES]
+                subject, days = self._pseudonyms.anew().of_day(now_ms, address, agent), 1
+            else:
+                return True
+            return self._stand(subject, after.granted, is_narrower, now_ms, now_ms + days * DAY_MS)
+
+        return held if await self._threads.run(stand) else None
+
+    def _stand(
+        self, subject: str, granted: tuple[str, ...], is_narrower: bool, now_ms: int, until_ms: int
+    ) -> bool:
         """Hold every worker to a narrower choice, whatever cookie it meets; False for who was erased."""
         standing = self._rights.standing(subject)
         if standing == "erased":
             return False
         if is_narrower or standing is not None:
-            self._rights.narrow(subject, granted, now_ms, now_ms + STANDING_DAYS * DAY_MS)
+            self._rights.narrow(subject, granted, now_ms, until_ms)
         return True
 
     def _report_granting_view(

@@ -15,7 +15,7 @@ from collector.declared import Value, checked
 from collector.errors import ConfigurationError
 from collector.observer import Observer, Scope, mounted
 from collector.policy import Version
-from collector.rights import By, Declared, Rights
+from collector.rights import By, Declared, Rights, Standings
 from collector.subjects import Subjects, Who
 from collector.web import Threads
 from collector.writer import Writer
@@ -24,12 +24,29 @@ from collector.writer import Writer
 class Declarations:
     """Stores and reads what visitors declare, under what they have granted."""
 
-    def __init__(self, observer: Observer, writer: Writer, rights: Rights, subjects: Subjects) -> None:
+    def __init__(
+        self, observer: Observer, writer: Writer, rights: Rights, standings: Standings, subjects: Subjects
+    ) -> None:
         self.observer = observer
+        self._standings = standings
         self._writer = writer
         self._rights = rights
         self._subjects = subjects
         self._threads = Threads()
+
+    def decision(self, scope: Scope) -> Decision:
+        """What the visitor of a request allows, whatever an older cookie says."""
+        head, now_ms = picked(scope["headers"]), self.observer.clock()
+        decision = self.observer.decide(head, now_ms)
+        try:
+            subject = self._subjects.browser(head, now_ms) if self._standings else None
+            standing = self._standings.of(subject, now_ms) if subject else None
+        except OSError as error:  # without its keys nobody knows: the host gets the smaller answer
+            self._writer.failed(error)
+            standing = "erased"
+        if standing is None:
+            return decision
+        return decision.within(frozenset() if standing == "erased" else standing)
 
     async def declare(self, scope: Scope, values: Mapping[str, object], by: By = "site") -> frozenset[str]:
         """Store values; give back the names that were stored (see `declare`)."""

@@ -119,6 +119,10 @@ class Pseudonyms:
         text = account.encode("utf-8", "surrogatepass")
         return blake2b(text, key=self._key, digest_size=PSEUDONYM_BYTES, person=b"account").hexdigest()
 
+    def anew(self) -> "Pseudonyms":
+        """The same without anything remembered: for one look-up in a thread, after which no salt stays."""
+        return Pseudonyms(self._keys.parent)
+
     def of_day(self, ts_ms: int, address: str, agent: bytes) -> str:
         """The pseudonym of an address and agent on one UTC day, 32 hex digits."""
         day = day_of(ts_ms)

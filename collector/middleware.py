@@ -16,7 +16,7 @@ from collector.errors import ConfigurationError
 from collector.identity import Pseudonyms
 from collector.injection import Injection
 from collector.observation import MAX_AGENT_BYTES, Assembler, Tools
-from collector.observer import SCOPE_KEY, Observer, observer_of
+from collector.observer import SCOPE_KEY, Observer, mounted
 from collector.policy import Policy
 from collector.policy_file import load
 from collector.quota import QUOTA_BYTES
@@ -94,16 +94,14 @@ class Collector:
         self._path = path
         self._elsewhere = ({privacy: "/privacy"} if privacy else {}) | ({GPC: "/gpc.json"} if gpc else {})
         self._clock = clock
-        directory = Path(data)
+        directory = Path(data).absolute()  # a host may go elsewhere later
         self.policy = policy if isinstance(policy, Policy) else load(policy)
-        trusted = capture.Trusted(trusted_proxies)
+        trusted, standings = capture.Trusted(trusted_proxies), Standings(directory)
         self._enricher = enricher = Enricher(Path(mmdb) if mmdb else None)
         self._observer = Observer(self.policy, trusted, clock, path)
         self.writer = Writer(
             lambda: Assembler(
-                Tools(
-                    Pseudonyms(directory), enricher, trusted, self._observer.own_hosts, Standings(directory)
-                )
+                Tools(Pseudonyms(directory), enricher, trusted, self._observer.own_hosts, standings)
             ),
             (lambda _: sink) if sink is not None else partial(LocalFiles, directory),
             clock,
@@ -113,7 +111,9 @@ class Collector:
         self.app = Injection(app, self._observer, self.writer.failed) if inject else app
         rights, pseudonyms = Rights(directory), Pseudonyms(directory)
         subjects = Subjects(self._observer, pseudonyms, subject, self.writer.failed)
-        self._declarations = declarations.Declarations(self._observer, self.writer, rights, subjects)
+        self._declarations = declarations.Declarations(
+            self._observer, self.writer, rights, standings, subjects
+        )
         self._routes = Routes(
             self.policy,
             self._observer,
@@ -249,5 +249,5 @@ def must_ask(scope: Scope) -> bool:
 
 
 def _decision(scope: Scope) -> Decision:
-    observer = observer_of(scope)
-    return observer.decide(capture.picked(scope["headers"]), observer.clock())
+    found: declarations.Declarations = mounted(scope)
+    return found.decision(scope)

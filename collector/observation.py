@@ -187,10 +187,8 @@ class Tools:
 
         Raises  Dropped where the visitor was erased, or has withdrawn everything that it was observed for
         """
-        if not self._standings or not seen.id_cookie:
-            return seen
-        visitor_id = self._visitor_id(seen.id_cookie, self.date(seen))
-        standing = self._standings.of(self.of_id(visitor_id.bits), seen.ts_ms) if visitor_id else None
+        subject = self._subject(seen) if self._standings else None
+        standing = self._standings.of(subject, seen.ts_ms) if subject else None
         if standing is None:
             return seen
         if standing == "erased":
@@ -199,6 +197,17 @@ class Tools:
         if not narrowed.fields:
             raise Dropped("withdrawn")
         return msgspec.structs.replace(seen, decision=narrowed)
+
+    def _subject(self, seen: Observation) -> str | None:
+        """Under which pseudonym a withdrawal was noted; neighbours who share one of a day share that, too."""
+        if seen.id_cookie and (visitor_id := self._visitor_id(seen.id_cookie, self.date(seen))):
+            return self.of_id(visitor_id.bits)
+        return self.of_day(seen) if self.mode(seen) == "daily" else None
+
+    def of_day(self, seen: Observation) -> str | None:
+        """The pseudonym of the day; None where the address is unknown."""
+        address = self.address(seen)
+        return address and self.pseudonyms.of_day(seen.ts_ms, address, seen.agent)
 
     def naming(self, seen: Observation) -> "Reader":
         """How the visitor's pseudonym is read again: from the id that was found, where there is one."""
@@ -234,9 +243,7 @@ _REPORTED = ("name", "props", "interactive", "engaged_ms", "scroll")  # by the s
 def _visitor(seen: Observation, tools: Tools) -> str | None:
     if visitor_id := tools.visitor_id(seen):
         return tools.of_id(visitor_id.bits)
-    if tools.mode(seen) == "daily" and (address := tools.address(seen)):
-        return tools.pseudonyms.of_day(seen.ts_ms, address, seen.agent)
-    return None
+    return tools.of_day(seen) if tools.mode(seen) == "daily" else None
 
 
 def _cohort(seen: Observation, tools: Tools) -> str | None:

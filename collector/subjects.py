@@ -54,6 +54,11 @@ class Subjects:
             self._pseudonyms.of_account(account) if account else None,
         )
 
+    def browser(self, head: Headers, now_ms: int) -> str | None:
+        """The pseudonym of a request's id cookie, if it has one. Raises OSError as `of` does."""
+        held = self._observer.visitor_id(head, now_ms)
+        return self._pseudonyms.of_id(held.bits) if held else None
+
     def _signed_in(self, scope: Scope) -> str | None:
         if self._account is None:
             return None

@@ -72,3 +72,12 @@ EXEMPT = policy(
     )
 )
 """Coarse statistics without asking, the rest after consent."""
+
+BY_DAY = policy(
+    version(
+        NECESSARY,
+        purpose("statistics", EVERYTHING | {"cookie": "daily"}),
+        purpose("advertising", EVERYTHING),
+    )
+)
+"""Everything after consent; statistics alone know visitors by the day's pseudonym."""

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import re
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from starlette.routing import Mount, Route
 
 from collector import Collector, ConfigurationError, MemorySink, PolicyError, granted, must_ask
 from collector.policy import Policy
-from collector.record import FIELDS, Record, decode, frames
+from collector.record import DAY_MS, FIELDS, Record, decode, frames
 from tests.asgi import FIREFOX, GOOGLEBOT, App, Message, call, cookie_header, get, http_scope, post
 from tests.policies import CONSENTED, EVERYTHING, EXEMPT, policy, purpose, version
 
@@ -304,6 +306,55 @@ def test_one_purpose_can_be_withdrawn_alone() -> None:
     )
     assert json.loads(answer.body)["granted"] == ["necessary", "statistics"]
     assert "__Host-id" not in answer.cookies
+
+
+def test_who_is_known_by_the_day_alone_is_held_to_a_refusal_for_that_day(tmp_path: Path) -> None:
+    """Whatever cookie comes, in another worker too; not another browser, and not after a new choice."""
+    now_ms = 1_796_000_123_456
+    site, worker = (Site(EXEMPT, data=tmp_path, clock=lambda: now_ms) for _ in range(2))
+    other = ("user-agent", FIREFOX.replace("140", "139"))
+
+    def seen(path: str, *headers: tuple[str, str]) -> list[str | None]:
+        get(worker.collector, path, headers=headers)
+        return [view.path for view in worker.views()]
+
+    assert seen("/product/before") == ["/product/before"]
+    choice = [("content-type", "application/json")]
+    post(site.collector, "/_impersonal/consent", b'{"act": "refuse"}', choice)
+    assert seen("/product/after") == ["/product/before"]
+    assert seen("/product/other", other) == ["/product/before", "/product/other"]
+    post(site.collector, "/_impersonal/consent", b'{"act": "grant"}', choice)
+    assert seen("/product/granted") == ["/product/before", "/product/other", "/product/granted"]
+    post(site.collector, "/_impersonal/consent", b'{"act": "refuse"}', choice)
+    now_ms += DAY_MS
+    assert seen("/product/tomorrow") == [
+        "/product/before",
+        "/product/other",
+        "/product/granted",
+        "/product/tomorrow",
+    ]
+
+
+def test_an_old_cookie_grants_the_host_nothing_after_a_withdrawal_or_an_erasure(tmp_path: Path) -> None:
+    """granted(scope) follows the visitor's latest word, within a tick of the writer thread."""
+    asked: list[frozenset[str]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        asked.append(granted(scope))
+        await SITE(scope, receive, send)
+
+    site = Site(app=app, data=tmp_path)
+    for act, route in ((b'{"act": "withdraw"}', "consent"), (b'{"what": "all"}', "privacy/erase")):
+        cookies = site.grant("statistics")
+        get(site.collector, headers=[cookies])
+        assert asked[-1] == {"necessary", "statistics"}
+        headers = [("content-type", "application/json"), cookies]
+        assert post(site.collector, f"/_impersonal/{route}", act, headers).status in (200, 303)
+        site.records()  # the thread starts anew, and looks
+        get(site.collector, headers=[cookies])
+        time.sleep(0.3)
+        get(site.collector, headers=[cookies])
+        assert asked[-1] == {"necessary"}
 
 
 def test_the_granting_view_is_reported_once_with_its_source() -> None:

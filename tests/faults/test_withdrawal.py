@@ -68,23 +68,25 @@ def _since(spelt: str, at_ms: int) -> int:
 
 
 class Visitor:
-    """A browser that granted everything, and never takes another cookie."""
+    """A browser that granted some purposes or all, and never takes another cookie."""
 
-    def __init__(self, name: str, port: int, data: Path) -> None:
+    def __init__(self, name: str, port: int, *purposes: str) -> None:
         self.name = name
         self._port = port
+        self._headers = BROWSER | {"User-Agent": f"{BROWSER['User-Agent']} {name}"}
         self.cookie = ""
         jar = SimpleCookie()
-        for value in self.choose("grant"):
+        for value in self.choose("grant", *purposes):
             jar.load(value)
         self.cookie = "; ".join(f"{name}={morsel.value}" for name, morsel in jar.items())
-        self.subject = Pseudonyms(data).of_id(jar["__Host-id"].value.partition(".")[0])
+        self.id = jar["__Host-id"].value.partition(".")[0] if "__Host-id" in jar else ""
 
-    def choose(self, act: str) -> list[str]:
-        """Grant or withdraw everything; the cookies of the answer."""
+    def choose(self, act: str, *purposes: str) -> list[str]:
+        """Grant or withdraw purposes, or all; the cookies of the answer."""
         connection = HTTPConnection("127.0.0.1", self._port, timeout=10)
-        headers = BROWSER | {"Content-Type": "application/json", "Cookie": self.cookie}
-        connection.request("POST", "/_impersonal/consent", json.dumps({"act": act}), headers)
+        headers = self._headers | {"Content-Type": "application/json", "Cookie": self.cookie}
+        body = json.dumps({"act": act, "purposes": purposes})
+        connection.request("POST", "/_impersonal/consent", body, headers)
         answer = connection.getresponse()
         assert (answer.status, answer.read()[:1]) == (200, b"{")
         connection.close()
@@ -92,7 +94,7 @@ class Visitor:
 
     def request(self) -> bytes:
         """A page view whose address says when it was sent."""
-        fields = "".join(f"{name}: {value}\r\n" for name, value in BROWSER.items())
+        fields = "".join(f"{name}: {value}\r\n" for name, value in self._headers.items())
         target = f"/{self.name}/{_spelt(now_ms())}"
         return f"GET {target} HTTP/1.1\r\nHost: example.org\r\n{fields}Cookie: {self.cookie}\r\n\r\n".encode()
 
@@ -101,7 +103,7 @@ class Visitor:
 def site(tmp_path: Path) -> Iterator[tuple[Site, list[int], Path]]:
     """Four workers on one data directory."""
     data = tmp_path / "data"
-    served = Site(data, "CONSENTED")
+    served = Site(data, "BY_DAY")
     workers = [served.start_worker() for _ in range(WORKERS)]
     yield served, workers, data
     served.close()
@@ -142,18 +144,22 @@ def test_no_worker_records_a_withdrawn_or_erased_visitor_a_second_later(
     """Browsers go on sending the cookies of before to four workers; nobody else is affected."""
     served, workers, data = site
     port = served.port
-    withdrawing, erased, other = (Visitor(name, port, data) for name in ("withdrawing", "erased", "other"))
+    withdrawing, erased, other = (Visitor(name, port) for name in ("withdrawing", "erased", "other"))
+    nameless = Visitor("nameless", port, "statistics")
+    assert not nameless.id
     said_ms: dict[str, int] = {}
 
     def speak() -> None:
-        withdrawing.choose("withdraw")
-        said_ms["withdrawing"] = now_ms()
-        Rights(data).erase(erased.subject, receipt_of("number"), now_ms(), now_ms() + DAY_MS)
+        for visitor in (withdrawing, nameless):
+            visitor.choose("withdraw")
+            said_ms[visitor.name] = now_ms()
+        subject = Pseudonyms(data).of_id(erased.id)
+        Rights(data).erase(subject, receipt_of("number"), now_ms(), now_ms() + DAY_MS)
         said_ms["erased"] = now_ms()
 
     async def traffic() -> int:
         end_s = time.monotonic() + BEFORE_S + AFTER_S
-        going = asyncio.create_task(browse(port, [withdrawing, erased, other], end_s))
+        going = asyncio.create_task(browse(port, [withdrawing, erased, other, nameless], end_s))
         await asyncio.sleep(BEFORE_S)
         await asyncio.to_thread(speak)
         return await going
@@ -172,7 +178,7 @@ def test_no_worker_records_a_withdrawn_or_erased_visitor_a_second_later(
     record_property("latest_ms", latest_ms)
     record_property("rps", round(answered / (BEFORE_S + AFTER_S)))
     assert answered > RPS * (BEFORE_S + AFTER_S) / 2, "too little load to say anything"
-    assert after == {"withdrawing": 0, "erased": 0}, f"recorded {latest_ms} ms later"
+    assert after == {"withdrawing": 0, "nameless": 0, "erased": 0}, f"recorded {latest_ms} ms later"
     last_ms = max(_since(at, max(said_ms.values())) for name, at in sent if name == "other")
     assert last_ms > ALLOWED_MS, "another visitor is recorded until the end"
     counts = Counter(name for name, _ in sent)
