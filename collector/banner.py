@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from collector import capture
 from collector.consent import Decision, Reason
-from collector.observer import Observer, Scope, observer_of
+from collector.observer import ROOT_KEY, Observer, Scope, observer_of
 from collector.pages import render
 from collector.policy import Purpose
 from collector.web import NO_STORE
@@ -49,8 +49,7 @@ def banner(scope: Scope, language: str | None = None) -> Html:
     Raises  ConfigurationError where no Collector is mounted around the app
     """
     observer = observer_of(scope)
-    root_path = scope.get("app_root_path", scope.get("root_path", ""))
-    made = make(observer, scope, root_path, language)
+    made = make(observer, scope, scope.get(ROOT_KEY, ""), language)
     if made:
         scope[SHOWN] = True
     return made

@@ -16,7 +16,7 @@ from collector.errors import ConfigurationError
 from collector.identity import Pseudonyms
 from collector.injection import Injection
 from collector.observation import MAX_AGENT_BYTES, Assembler, Tools
-from collector.observer import SCOPE_KEY, Observer, mounted
+from collector.observer import ROOT_KEY, SCOPE_KEY, Observer, mounted
 from collector.policy import Policy
 from collector.policy_file import load
 from collector.quota import QUOTA_BYTES
@@ -132,9 +132,11 @@ class Collector:
             return
         # The host asks granted(scope) in its handlers, so the scope itself carries the way to the answer.
         scope[SCOPE_KEY] = self._declarations
-        path, root_path = scope["path"], scope.get("root_path", "")
-        below = path.removeprefix(root_path) if root_path else path
-        if self._path in path and below.startswith(self._path + "/"):
+        below, root_path = scope["path"], scope.get("root_path", "")
+        if root_path:
+            scope[ROOT_KEY] = root_path
+            below = below.removeprefix(root_path)
+        if self._path in below and below.startswith(self._path + "/"):
             await self._own(scope, receive, send, below.removeprefix(self._path))
             return
         if below in self._elsewhere:

@@ -25,6 +25,9 @@ Scope = Any
 SCOPE_KEY = "impersonal"
 """Where a scope carries the observer, for what the host asks of its visitor."""
 
+ROOT_KEY = "impersonal.root"
+"""Where a scope carries the path that the collector itself is mounted under, if any."""
+
 _CONSENT = consent.COOKIE.encode() + b"="
 _ID = identity.COOKIE.encode() + b"="
 

@@ -203,10 +203,17 @@ def test_the_form_carries_its_page_and_where_it_was_linked(
 
 def test_paths_stay_right_below_a_prefix() -> None:
     """Behind a root_path, and inside a mount of the site: links and form lead to the collector's own path."""
-    text = shown(get(site(), "/api/docs/x", root_path="/api"))
-    assert set(re.findall(r'(?:action|href|src)="([^"]*)"', text)) == {
-        f"/api/_impersonal/{name}" for name in ("banner.css", "banner.js", "consent", "privacy", "policy")
-    }
+    outer = Starlette(routes=[Mount("/outer", site())])
+    for app, root_path, prefix in (
+        (site(), "/api", "/api"),
+        (outer, "", "/outer"),
+        (outer, "/api", "/api/outer"),
+    ):
+        text = shown(get(app, f"{prefix}/docs/x", root_path=root_path))
+        assert set(re.findall(r'(?:action|href|src)="([^"]*)"', text)) == {
+            f"{prefix}/_impersonal/{name}"
+            for name in ("banner.css", "banner.js", "consent", "privacy", "policy")
+        }
 
 
 # ---- words ---------------------------------------------------------------------------------------------
