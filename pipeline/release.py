@@ -81,7 +81,7 @@ def bounded_counts(engine: Engine, statistic: Statistic, policy: Policy) -> Coun
             public[key] += value
         elif statistic.is_private:
             private[key] = value
-        else:
+        elif statistic.rest in public:
             public[statistic.rest] += value
     return public, private
 
@@ -210,8 +210,15 @@ class Door:
         budget = min(left, self._ledger.charges(first)[0])
         if budget < 1:
             raise BudgetExhausted(f"the days of {first} have spent their whole budget: it stays as it is")
-        drawn, keys = mechanism(statistic, budget), statistic.public_keys(self._policy)
-        return self._publish(Spec(statistic, window, drawn, keys, number, why), min(caps.values()))
+        again = statistic.again((*statistic.public_keys(self._policy), *self._learnt(first)))
+        drawn, keys = mechanism(again, budget), again.public_keys(self._policy)
+        return self._publish(Spec(again, window, drawn, keys, number, why), min(caps.values()))
+
+    def _learnt(self, release_id: str) -> list[str]:
+        """The keys that traffic taught a release."""
+        query = "SELECT key FROM read_parquet($file) WHERE thresholded ORDER BY key"
+        file = str(place(self._published, release_id))
+        return [key for (key,) in self._engine.database.execute(query, {"file": file}).fetchall()]
 
     def _publish(self, spec: Spec, cap_nano_rho: int) -> Outcome:
         """Charge, make, store and publish a release, unless it is known. Raises BudgetExhausted."""

@@ -4,8 +4,8 @@ The bounds are promises about those files: adding or removing one visitor-day (a
 on one UTC day) changes at most `l0` cells, each by at most `linf`, all together by at most `l2`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from collector.enrich import DEVICES
@@ -50,6 +50,10 @@ class Statistic:
         """The keys that are published always, with those that the policy declares."""
         declared = getattr(policy.budget, self.declared) if self.declared else ()
         return tuple(dict.fromkeys((*self.keys, *declared)))
+
+    def again(self, keys: Iterable[str | None]) -> "Statistic":
+        """As a correction counts it: under keys that are published already, for a day's δ is spent."""
+        return replace(self, keys=tuple(keys), is_private=False) if self.is_private else self
 
     @property
     def atto_delta(self) -> int:

@@ -115,6 +115,7 @@ def drawn(manifest: Manifest) -> Mechanism:
 
 def _is_defined(release: Release, manifest: Manifest, row: Statistic, window: Window) -> bool:
     keys = tuple(manifest.public_keys)
+    row = row if release.number == 1 else row.again(keys)
     spec = Spec(row, window, drawn(manifest), keys, release.number, manifest.why)
     return spec.manifest(manifest.inputs) == manifest
 

@@ -290,6 +290,24 @@ def test_a_correction_is_a_second_charge_and_a_second_file(tmp_path: Path) -> No
         assert ledger.spent(str(DAY))[0] == 15_000_000
 
 
+def test_a_corrected_list_counts_under_the_keys_that_are_published(tmp_path: Path) -> None:
+    """It costs no δ, which its days have spent: no key is learnt, those of before are known."""
+    last, first = DAY + timedelta(6), f"pages/week/{DAY}"
+    policy = under("medium", pages=("/declared",))
+    store(tmp_path, crowd(4000, path="/popular"))
+    release(tmp_path, policy, last)
+    store(tmp_path, [*crowd(3000, path="/popular"), *crowd(3000, path="/never-named")])
+    outcome = correct(tmp_path, policy, lambda: closed(last), first, "a worker's log was missing")
+    found = {cell["key"]: cell for cell in cells(tmp_path, outcome.release_id)}
+    assert {key: cell["thresholded"] for key, cell in found.items()} == {
+        "/declared": False,
+        "/popular": False,
+    }
+    about = manifest_of(place(tmp_path / "published", outcome.release_id))
+    assert (about.threshold, about.atto_delta, about.public_keys) == (None, 0, ["/declared", "/popular"])
+    assert abs(found["/popular"]["value"] - 3000) < 6 * about.sigma
+
+
 def test_what_cannot_be_corrected_says_why(tmp_path: Path) -> None:
     """A release nobody made, and one whose records are gone: refused, and nothing is charged."""
     release(tmp_path, under(), DAY)

@@ -342,9 +342,10 @@ def test_without_a_ledger_nothing_can_be_verified(data: Path, tmp_path: Path) ->
 def test_a_correction_is_verified_like_any_release(data: Path) -> None:
     """Its bytes, charge, place in the chain and inputs agree; the release that it corrects stays right."""
     before = verified(data)
-    correct(data, SITE, lambda: closed(LAST), VISITORS, "nothing was wrong")
+    for release in (VISITORS, f"pages/day/{DAY}"):
+        correct(data, SITE, lambda: closed(LAST), release, "nothing was wrong")
     after = verified(data)
     assert not wrong(data)
-    assert {key: each.agreed - before[key].agreed for key, each in after.items()}["inputs"] == 1
+    assert {key: each.agreed - before[key].agreed for key, each in after.items()}["inputs"] == 2
     rebuilt(data, charged(nano_rho=1), only=f"{VISITORS}/2")
     assert "costs" in wrong(data)
