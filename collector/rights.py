@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,6 +36,7 @@ MARK_BYTES = 16
 PATIENCE_S = 5.0
 SCHEMA = 1
 
+_SCHEMA = Path(__file__).with_suffix(".sql")
 _ERASED = None
 _COUNTER = slice(24, 28)  # of a SQLite file: changed by every transaction (file format, 1.3.7)
 
@@ -358,7 +358,7 @@ class Rights:
             database.execute("PRAGMA secure_delete = ON")
             found = database.execute("PRAGMA user_version").fetchone()[0]
             if found == 0:
-                database.executescript(files(__package__).joinpath("rights.sql").read_text("utf-8"))
+                database.executescript(_SCHEMA.read_text("utf-8"))
             elif found != SCHEMA:
                 raise sqlite3.DatabaseError(f"its format is {found}, not {SCHEMA}")
         except sqlite3.OperationalError as error:  # busy, full, read-only: the next act may succeed

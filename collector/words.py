@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from functools import cache, lru_cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 ENGLISH = "en"
@@ -47,11 +47,9 @@ def words(language: str) -> Words:
 
 @cache
 def _all() -> Mapping[str, Mapping[str, str]]:
-    directory = files("collector.browser").joinpath("words")
+    directory = Path(__file__).with_name("browser") / "words"
     return {
-        file.name.removesuffix(".toml"): dict(_flat(tomllib.loads(file.read_text("utf-8"))))
-        for file in directory.iterdir()
-        if file.name.endswith(".toml")
+        file.stem: dict(_flat(tomllib.loads(file.read_text("utf-8")))) for file in directory.glob("*.toml")
     }
 
 

@@ -5,7 +5,7 @@ import re
 import string
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.resources import files
+from pathlib import Path
 
 
 def _served(source: str) -> bytes:
@@ -16,7 +16,8 @@ def _served(source: str) -> bytes:
     """
     source = re.sub(r"^\s*//.*$", "", source, flags=re.MULTILINE)
     source = re.sub(r"(?<![\w$])\s+|\s+(?![\w$])", "", source)
-    free = [letter for letter in string.ascii_letters if not re.search(rf"\b{letter}\b", source)]
+    taken = set(re.findall(r"\b[A-Za-z]\b", source))
+    free = [letter for letter in string.ascii_letters if letter not in taken]
     letters = dict(zip(dict.fromkeys(re.findall(r"\$\w+", source)), free, strict=False))
     return re.sub(r"\$\w+", lambda name: letters[name[0]], source).encode("ascii")
 
@@ -41,7 +42,7 @@ class File:
 
 
 def _text(name: str) -> str:
-    return files(__package__).joinpath(name).read_text("utf-8")
+    return Path(__file__).with_name(name).read_text("utf-8")
 
 
 FILES = {
