@@ -210,22 +210,26 @@ def _go_on(data: Path, every: int | None, watch: bool) -> None:
 def _watch(data: Path, ended: threading.Event) -> None:
     from pipeline.rights.requests import Watch  # noqa: PLC0415
 
-    requests = Watch(data)
+    requests, wrong = Watch(data), ""
     try:
         while not ended.wait(_LOOK_S):
-            _attempt(lambda: _do_asked(requests))
+            wrong = _attempt(lambda: _do_asked(requests), wrong)
     finally:
         ended.set()
 
 
-def _attempt(act: Callable[[], None]) -> None:
-    """Say what a user can cause, and go on."""
+def _attempt(act: Callable[[], None], known: str = "") -> str:
+    """Do something and go on; give back what a user can cause to go wrong, said unless it is known."""
     try:
         act()
     except Exception as error:
         if not is_expected(error):
             raise
-        click.echo(f"impersonal: {in_a_line(error)}", err=True)
+        wrong = in_a_line(error)
+        if wrong != known:
+            click.echo(f"impersonal: {wrong}", err=True)
+        return wrong
+    return ""
 
 
 def _do_asked(requests: "Watch") -> None:

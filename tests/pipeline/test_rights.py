@@ -353,3 +353,14 @@ def test_run_watch_does_what_visitors_ask_for_within_seconds(
         "Stopped; nothing is half done.",
     ]
     assert (watch.returncode, complaints) == (0, "")
+
+
+def test_run_watch_says_once_what_is_wrong(tmp_path: Path, watch: "subprocess.Popen[str]") -> None:
+    """A damaged store is looked at every second, and complained of in one line until it is mended."""
+    (tmp_path / "rights.sqlite").write_bytes(b"damaged " * 1000)
+    time.sleep(3.5)
+    watch.send_signal(signal.SIGTERM)
+    said, complaints = watch.communicate(timeout=10)
+    assert said == "Stopped; nothing is half done.\n"
+    assert len(complaints.splitlines()) == 1
+    assert "put the last good copy back" in complaints
