@@ -13,19 +13,26 @@ from pipeline.store import private_directory, replace_private
 KEY = "commitment.key"
 
 
-def commitment(data: Path, files: Iterable[Path]) -> str:
-    """HMAC-SHA256 over the names and contents of private event files, 64 hex digits.
-
-    Counts or plain checksums would tell whoever guesses the rest of the data whether one visitor is in it.
-
-    Raises  StoreError, OSError
-    """
-    sealed = hmac.new(_key(data), digestmod=hashlib.sha256)
+def contents(files: Iterable[Path]) -> bytes:
+    """Names and digests of private event files: what `commitment` seals. Raises OSError."""
+    lines = []
     for file in files:
         with file.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        sealed.update(f"{file.parent.name}/{file.name} {digest}\n".encode())
-    return sealed.hexdigest()
+        lines.append(f"{file.parent.name}/{file.name} {digest}\n")
+    return "".join(lines).encode()
+
+
+def commitment(data: Path, release_id: str, held: bytes) -> str:
+    """HMAC-SHA256 over a release and the `contents` it was drawn from, 64 hex digits.
+
+    Counts or plain checksums would tell whoever guesses the rest of the data whether one visitor is in it.
+    Under its own name no release has the commitment of another: equal ones would tell that nothing happened
+    on two days, or that an erasure took nobody from a day.
+
+    Raises  StoreError, OSError
+    """
+    return hmac.new(_key(data), f"{release_id}\n".encode() + held, hashlib.sha256).hexdigest()
 
 
 def _key(data: Path) -> bytes:

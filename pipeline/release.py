@@ -16,7 +16,7 @@ from collector.policy import Policy, fields_within
 from collector.record import FIELDS, LEVELS, TIME_STEP_MS, Clock, date_of
 from pipeline import intervals, noise, publish, query
 from pipeline.channels import channel_of
-from pipeline.commitment import commitment
+from pipeline.commitment import commitment, contents
 from pipeline.engine import Engine
 from pipeline.errors import BudgetExhausted, LedgerError, NothingPublished, StoreError
 from pipeline.ledger import Charge, Ledger
@@ -121,7 +121,7 @@ class Door:
         self._ledger = ledger
         self._engine = engine
         self._loaded: Window | None = None
-        self._inputs = ""
+        self._held = b""
         self.known = ledger.releases()
         self._taken = {(_statistic_of(name), day) for name, days in self.known.items() for day in days}
 
@@ -228,7 +228,9 @@ class Door:
             self._load(spec.window)
             counts = bounded_counts(self._engine, spec.statistic, self._policy)
             cells = noisy_cells(spec.statistic, spec.window, spec.mechanism, counts)
-            made.append(publish.encode(cells, spec.manifest(self._inputs)))
+            made.append(
+                publish.encode(cells, spec.manifest(commitment(self._data, spec.release_id, self._held)))
+            )
             return made[0]
 
         cost = spec.mechanism.nano_rho, spec.mechanism.atto_delta
@@ -244,7 +246,7 @@ class Door:
         if self._loaded != window:
             files = [file for day in window.days for file in batch_files(events_of(self._data, day))]
             build(self._engine, files, self._policy, window)
-            self._loaded, self._inputs = window, commitment(self._data, files)
+            self._loaded, self._held = window, contents(files)
 
 
 def release_due(

@@ -9,7 +9,7 @@ from collector.record import KEYS, date_of
 from pipeline import intervals
 from pipeline.audit.released import Books, Release
 from pipeline.audit.said import Mistake, Skipped
-from pipeline.commitment import KEY, commitment
+from pipeline.commitment import KEY, commitment, contents
 from pipeline.engine import connect
 from pipeline.errors import StoreError
 from pipeline.published import Manifest
@@ -136,15 +136,14 @@ def inputs(books: Books) -> Found:
     if not (books.data / KEYS / KEY).exists():
         yield Mistake(f"{books.data / KEYS / KEY} is missing: restore it")
         return
-    sealed: dict[tuple[str, ...], str] = {}
+    held: dict[tuple[str, ...], bytes] = {}
     for release in books.releases:
         if release.manifest is None:
             continue
         days = tuple(release.days)
-        if days not in sealed:
-            files = [file for day in days for file in batch_files(events_of(books.data, day))]
-            sealed[days] = commitment(books.data, files)
-        if sealed[days] == release.manifest.inputs:
+        if days not in held:
+            held[days] = contents(file for day in days for file in batch_files(events_of(books.data, day)))
+        if commitment(books.data, release.release_id, held[days]) == release.manifest.inputs:
             yield None
         elif any(_is_expired(books, day) for day in days):
             yield Skipped("whose inputs are gone: expired")

@@ -16,7 +16,7 @@ import duckdb
 import pytest
 
 from collector.policy import Budget, Policy
-from pipeline.commitment import commitment
+from pipeline.commitment import commitment, contents
 from pipeline.errors import BudgetExhausted, LedgerError, StoreError
 from pipeline.ledger import Ledger
 from pipeline.published import HEAD, START, head_of, manifest_of, place
@@ -349,13 +349,21 @@ def test_a_release_says_how_it_was_made(tmp_path: Path) -> None:
     assert (pages.nano_rho, pages.atto_delta) == (drawn.nano_rho, drawn.atto_delta)
     assert pages.days == [str(DAY)] and pages.public_keys == ["/"]
     assert pages.keys == f"known beforehand; others from traffic, at {drawn.threshold} or more"
-    files = batch_files(events_of(tmp_path, str(DAY)))
-    assert pages.inputs == commitment(tmp_path, files)
-    assert pages.inputs == manifest_of(place(tmp_path / "published", f"visits/day/{DAY}")).inputs
+    held = contents(batch_files(events_of(tmp_path, str(DAY))))
+    assert pages.inputs == commitment(tmp_path, pages.release, held)
     key = tmp_path / "keys" / "commitment.key"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     key.unlink()
-    assert commitment(tmp_path, files) != pages.inputs, "without the key nobody can try contents out"
+    assert commitment(tmp_path, pages.release, held) != pages.inputs, "without the key nobody tries contents"
+
+
+def test_no_two_commitments_are_alike(tmp_path: Path) -> None:
+    """Not those of days without anybody, nor of one day: nobody learns that two inputs are the same."""
+    store(tmp_path, crowd(1, DAY + timedelta(1)))
+    release(tmp_path, under("large"), DAY + timedelta(3))
+    correct(tmp_path, under("large"), lambda: closed(DAY + timedelta(3)), f"visitors/day/{DAY}", "again")
+    files = [*(tmp_path / "published").glob("*/*.parquet")]
+    assert len({manifest_of(file).inputs for file in files}) == len(files) > 70
 
 
 def test_a_lost_file_is_published_again_as_it_was(tmp_path: Path) -> None:
