@@ -22,7 +22,7 @@ from pipeline.errors import BudgetExhausted, LedgerError, NothingPublished, Stor
 from pipeline.ledger import Charge, Ledger
 from pipeline.publish import Cell
 from pipeline.published import head_of, place
-from pipeline.retention import retention_days
+from pipeline.retention import purpose_days
 from pipeline.spec import CODE_VERSION, STEPS, Mechanism, Spec, mechanism
 from pipeline.statistics import ATTO_DELTA_PER_DAY, STATISTICS, Statistic, enabled, nano_rho
 from pipeline.store import EXPIRED, Progress, batch_files, events_of, manifests
@@ -294,7 +294,8 @@ def correct(data: Path, policy: Policy, clock: Clock, release_id: str, why: str)
         for day in door.known.get(release_id, ()):
             age = (today - date.fromisoformat(day)).days
             found = manifests(engine.database, events_of(data, day))
-            if age > retention_days(policy, day) or any(EXPIRED in each.removed for each in found):
+            is_less = any(EXPIRED in each.removed or each.cut for each in found)
+            if is_less or age > purpose_days(policy, day, PURPOSE):
                 raise StoreError(f"records of {day} are over their retention: not all is left to count")
         outcome = door.correct(release_id, why)
     shutil.rmtree(spill, ignore_errors=True)

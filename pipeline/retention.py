@@ -114,10 +114,19 @@ def expire(data: Path, policy: Policy, clock: Clock) -> Expired:
 
 def retention_days(policy: Policy, day: str) -> int:
     """How long any record of one day is kept: the longest of the purposes that had fields of them."""
-    version = policy.in_force(Window("day", date.fromisoformat(day)).span_ms[0]) or policy.versions[0]
-    purposes = version.purposes.values()
+    purposes = _in_force(policy, day).purposes.values()
     collecting = [purpose for purpose in purposes if any(purpose.levels.values())]
     return max(purpose.retention_days for purpose in collecting or purposes)
+
+
+def purpose_days(policy: Policy, day: str, name: str) -> int:
+    """How long records of one day serve a purpose, at most; 0 where the day's policy does not have it."""
+    purpose = _in_force(policy, day).purposes.get(name)
+    return purpose.retention_days if purpose else 0
+
+
+def _in_force(policy: Policy, day: str) -> Version:
+    return policy.in_force(Window("day", date.fromisoformat(day)).span_ms[0]) or policy.versions[0]
 
 
 def ends(policy: Policy, kind: Kind) -> dict[str, int]:
@@ -218,10 +227,8 @@ def _expire_rows(
             manifest = manifest_of(database, batch)
             gone = dict(Counter(manifest.removed) + Counter({EXPIRED: over}))
             values = {"batch": str(batch), "salt": salt}
-            aside = write_aside(
-                database, batch, _ROWS, msgspec.structs.replace(manifest, removed=gone), values
-            )
-            commit_batch(aside, batch)
+            changed = msgspec.structs.replace(manifest, removed=gone, cut=manifest.cut + cut)
+            commit_batch(write_aside(database, batch, _ROWS, changed, values), batch)
         found.rows += over
         found.cut += cut
 

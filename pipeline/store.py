@@ -81,6 +81,8 @@ class Manifest(msgspec.Struct, frozen=True):
     """Of a day that came from access logs."""
     removed: dict[str, int] = {}
     """ERASED or EXPIRED → rows that the batch held once."""
+    cut: int = 0
+    """How often a row was left with fewer purposes and fields, because a purpose's retention is over."""
 
     @property
     def outcomes(self) -> Counter[str]:

@@ -154,13 +154,13 @@ def inputs(books: Books) -> Found:
 
 
 def _removed(books: Books, days: tuple[str, ...]) -> list[str]:
-    """Why rows of some days were removed after they were sealed: erased, expired."""
+    """What became of rows of some days after they were sealed: erased, expired, cut."""
     with connect() as database:
         try:
             found = [each for day in days for each in manifests(database, events_of(books.data, day))]
         except StoreError:  # a file that was changed by somebody else
             return []
-    return sorted({why for manifest in found for why in manifest.removed})
+    return sorted({why for each in found for why in (*each.removed, *(["cut"] if each.cut else []))})
 
 
 def _is_expired(books: Books, day: str) -> bool:

@@ -16,18 +16,21 @@ import duckdb
 import pytest
 
 from collector.policy import Budget, Policy
+from pipeline.audit.verify import verify
 from pipeline.commitment import commitment, contents
 from pipeline.errors import BudgetExhausted, LedgerError, StoreError
 from pipeline.ledger import Ledger
 from pipeline.published import HEAD, START, head_of, manifest_of, place
 from pipeline.query import windows
 from pipeline.release import correct, release_due
+from pipeline.retention import expire
 from pipeline.spec import mechanism
 from pipeline.statistics import DEFAULT, STATISTICS, nano_rho
-from pipeline.store import Manifest, batch_files, commit_batch, events_of, write_aside
+from pipeline.store import SEALED, Manifest, batch_files, commit_batch, events_of, write_aside
 from pipeline.windows import Window, last_closed_day, tier_of, window_of
 from tests.forks import alone, ended, forked
 from tests.pipeline.private_events import DAY, POLICY, Row, at, closed, row, store
+from tests.policies import EVERYTHING, purpose, version
 
 TOTALS = {name for name, statistic in STATISTICS.items() if statistic.kind == "total"}
 
@@ -324,6 +327,28 @@ def test_what_cannot_be_corrected_says_why(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="not all is left to count"):
         correct(tmp_path, under(), lambda: closed(DAY), f"visitors/day/{DAY}", "why")
     assert published(tmp_path) == before
+
+
+def test_where_one_purpose_ended_what_it_counted_is_not_corrected(tmp_path: Path) -> None:
+    """Rows stay for another purpose and are no visitors any more: refused by age, and by what was cut."""
+    both = [
+        purpose(name, EVERYTHING, retention_days=days) for name, days in (("statistics", 30), ("ads", 90))
+    ]
+    policy = Policy(POLICY.controller, (version(*both),), Budget("medium", {}, ()))
+    store(tmp_path, crowd(300, purposes=["ads", "statistics"]))
+    (events_of(tmp_path, str(DAY)) / SEALED).touch()
+    release(tmp_path, policy, DAY)
+    first = f"visitors/day/{DAY}"
+    with pytest.raises(StoreError, match="over their retention"):
+        correct(tmp_path, policy, lambda: closed(DAY + timedelta(31)), first, "why")
+    found = expire(tmp_path, policy, lambda: closed(DAY + timedelta(31)))
+    assert (found.rows, found.cut) == (0, 300)
+    with pytest.raises(StoreError, match="over their retention"):
+        correct(tmp_path, policy, lambda: closed(DAY), first, "why")
+    checked = verify(tmp_path, policy, closed(DAY + timedelta(31)), lambda *_: None)
+    assert not [mistake for each in checked for mistake in each.mistakes]
+    [inputs] = [each for each in checked if each.check.key == "inputs"]
+    assert [*inputs.skipped] == ["whose inputs differ: rows were cut since"]
 
 
 def test_the_head_chains_every_release(tmp_path: Path) -> None:
