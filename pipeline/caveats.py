@@ -1,11 +1,13 @@
 """What to know when reading a statistic, in sentences, judged from published files alone."""
 
+from collections.abc import Iterator
 from datetime import date
 from math import isnan
 from pathlib import Path
 
 from pipeline import intervals, released
 from pipeline.errors import NothingPublished
+from pipeline.published import is_correction, manifest_of
 from pipeline.rates import RATIOS
 from pipeline.statistics import STATISTICS
 from pipeline.windows import BLOCK
@@ -23,7 +25,7 @@ _CUT = "Page views above 10 of a visitor-day are not counted, which no interval 
 def caveats(published: Path, statistic: str, start: date, end: date) -> list[str]:
     """Which windows are released and why, and what the bounds cut off, which no interval covers."""
     sources = RATIOS[statistic].sources if statistic in RATIOS else (statistic,)
-    found = _windows(published, sources, start, end)
+    found = [*_windows(published, sources, start, end), *_corrected(published, sources, start, end)]
     if "pageviews" in sources:
         found.append(_cut(published, start, end))
     if "visits" in sources:
@@ -44,6 +46,23 @@ def _windows(published: Path, sources: tuple[str, ...], start: date, end: date) 
         return []
     is_list = any(name in STATISTICS and STATISTICS[name].kind == "list" for name in sources)
     return [_MEDIUM if is_list and "day" in _names(published, ("visitors",), start, end) else _SMALL]
+
+
+def _corrected(published: Path, sources: tuple[str, ...], start: date, end: date) -> Iterator[str]:
+    """Which windows were counted once more, why, and what was not counted with them."""
+    try:
+        found = released.inside(published, sources, start, end)
+    except NothingPublished:
+        return
+    for window, files in found.items():
+        again = {file.parent.name: file for file in files if is_correction(file)}
+        if again:
+            why = "; ".join(dict.fromkeys(manifest_of(file).why for file in again.values()))
+            others = [name for name in sources if name not in again]
+            yield (
+                f"{' and '.join(again)} of {window.start} to {window.end} corrected: {why}"
+                + (f"; not so {' and '.join(others)}, which counts other records" if others else "")
+            )
 
 
 def _names(published: Path, sources: tuple[str, ...], start: date, end: date) -> set[str]:

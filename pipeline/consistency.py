@@ -18,6 +18,7 @@ import pandas as pd
 
 from pipeline import intervals, released
 from pipeline.errors import NothingPublished
+from pipeline.published import is_correction
 from pipeline.statistics import STATISTICS
 from pipeline.windows import BLOCK, Window, window_of
 
@@ -127,7 +128,18 @@ def _blocks(published: Path, statistics: Sequence[str], days: set[date]) -> list
         root = block if block in long else window_of("week", window.start)
         if days & released.days_of([root]):
             roots.setdefault(root, {})[window] = found
-    return [_solve(_measured(inside)) for inside in roots.values()]
+    return [_solve(_measured(_overtaken(inside))) for inside in roots.values()]
+
+
+def _overtaken(files: Mapping[Window, list[Path]]) -> dict[Window, list[Path]]:
+    """Where some statistic is corrected, only what counts the same days with the correction."""
+    again = {window: [file for file in found if is_correction(file)] for window, found in files.items()}
+    days = released.days_of(window for window, found in again.items() if found)
+    kept = {
+        window: again[window] if days & released.days_of([window]) else found
+        for window, found in files.items()
+    }
+    return {window: found for window, found in kept.items() if found}
 
 
 def _measured(files: Mapping[Window, list[Path]]) -> dict[Window, Array]:

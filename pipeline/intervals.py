@@ -14,7 +14,7 @@ Z = 1.959963984540054
 """The normal distribution's 97.5 % point."""
 
 _MISSED = 0.05
-_PRECISION = 1e-4
+PRECISION = 1e-4
 """Of bounds found by bisection, in σ."""
 
 
@@ -43,7 +43,7 @@ def truncated(value: int, sigma: float, threshold: int, least: float = 1.0) -> t
         below = shown - reached(mean - distance + 1, mean)
         return (reached(mean + distance, mean) + max(below, 0.0)) / shown
 
-    step = sigma * _PRECISION
+    step = sigma * PRECISION
     lower = _crossing(lambda mean: as_far_off(mean) >= _MISSED, least, value, step)
     return lower, _crossing(lambda mean: as_far_off(mean) <= _MISSED, value, value + 10 * sigma, step)
 

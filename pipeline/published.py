@@ -77,12 +77,28 @@ def place(published: Path, release_id: str) -> Path:
 
 def newest(published: Path, statistic: str) -> dict[Window, Path]:
     """Every window that is released of a statistic, with its file: the last correction, if any."""
-    found: dict[Window, tuple[int, Path]] = {}
+    return {window: files[-1] for window, files in _released(published, statistic).items()}
+
+
+def firsts(published: Path, statistic: str) -> dict[Window, Path]:
+    """Every window that is released of a statistic, with the file of before any correction."""
+    return {window: files[0] for window, files in _released(published, statistic).items()}
+
+
+def is_correction(file: Path) -> bool:
+    """Whether a published file counts once more what another one has."""
+    found = _FILE.fullmatch(file.name)
+    return found is not None and found["number"] is not None
+
+
+def _released(published: Path, statistic: str) -> dict[Window, list[Path]]:
+    """Window → its files, in the order of their release."""
+    found: dict[Window, dict[int, Path]] = {}
     for file in (published / statistic).glob("*.parquet"):
         if match := _FILE.fullmatch(file.name):
             window = Window(match["window"], date.fromisoformat(match["start"]))
-            found[window] = max(found.get(window, (0, file)), (int(match["number"] or 1), file))
-    return {window: file for window, (_, file) in found.items()}
+            found.setdefault(window, {})[int(match["number"] or 1)] = file
+    return {window: [files[number] for number in sorted(files)] for window, files in found.items()}
 
 
 def manifest_of(file: Path) -> Manifest:
@@ -105,6 +121,14 @@ def manifest_in(database: duckdb.DuckDBPyConnection, file: Path) -> Manifest:
         return msgspec.json.decode(rows[0][0], type=Manifest)
     except (duckdb.Error, IndexError, msgspec.DecodeError):
         raise StoreError(f"{file} is no published file: remove it, a run puts it back") from None
+
+
+def keys_in(database: duckdb.DuckDBPyConnection, file: Path) -> list[str | None]:
+    """The keys of a published file: those known beforehand, then those learnt, as they stand there."""
+    return [
+        key
+        for (key,) in database.execute("SELECT key FROM read_parquet($path)", {"path": str(file)}).fetchall()
+    ]
 
 
 def head_of(published: Path) -> Head:

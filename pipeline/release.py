@@ -7,6 +7,7 @@ release is drawn from by at most the statistic's bound, and each day it covers p
 """
 
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -14,14 +15,14 @@ from pathlib import Path
 
 from collector.policy import Policy, fields_within
 from collector.record import FIELDS, LEVELS, TIME_STEP_MS, Clock, date_of
-from pipeline import intervals, noise, publish, query
+from pipeline import intervals, noise, publish, released
 from pipeline.channels import channel_of
 from pipeline.commitment import commitment, contents
 from pipeline.engine import Engine
-from pipeline.errors import BudgetExhausted, LedgerError, NothingPublished, StoreError
+from pipeline.errors import BudgetExhausted, LedgerError, StoreError
 from pipeline.ledger import Charge, Ledger
 from pipeline.publish import Cell
-from pipeline.published import head_of, place
+from pipeline.published import firsts, head_of, keys_in, place
 from pipeline.retention import purpose_days
 from pipeline.spec import CODE_VERSION, STEPS, Mechanism, Spec, mechanism
 from pipeline.statistics import ATTO_DELTA_PER_DAY, STATISTICS, Statistic, enabled, nano_rho
@@ -81,7 +82,7 @@ def bounded_counts(engine: Engine, statistic: Statistic, policy: Policy) -> Coun
             public[key] += value
         elif statistic.is_private:
             private[key] = value
-        elif statistic.rest in public:
+        elif not statistic.is_again:
             public[statistic.rest] += value
     return public, private
 
@@ -158,10 +159,12 @@ class Door:
         if self._policy.budget.tier != "auto":
             return tier_named(self._policy.budget.tier)
         before = window_of(BLOCK, block.start - timedelta(1))
-        try:
-            seen = query.windows(self._published, "visitors", before.start, before.end)
-        except NothingPublished:
+        # As first released: a correction must not change the windows of a block that has begun.
+        found = firsts(self._published, "visitors")
+        files = [[file] for window, file in found.items() if window_of(BLOCK, window.start) == before]
+        if not files:
             return tier_named(START)
+        seen = released.read(files)
         days = (seen["end"] - seen["start"]).dt.days + 1
         return tier_of(seen["value"].sum() / days.sum())
 
@@ -210,15 +213,18 @@ class Door:
         budget = min(left, self._ledger.charges(first)[0])
         if budget < 1:
             raise BudgetExhausted(f"the days of {first} have spent their whole budget: it stays as it is")
-        again = statistic.again((*statistic.public_keys(self._policy), *self._learnt(first)))
+        again = statistic.again(self._keys(first))
+        if not again.keys:
+            raise LedgerError(f"{first} names no key, so there is nothing to correct: it stays as it is")
         drawn, keys = mechanism(again, budget), again.public_keys(self._policy)
         return self._publish(Spec(again, window, drawn, keys, number, why), min(caps.values()))
 
-    def _learnt(self, release_id: str) -> list[str]:
-        """The keys that traffic taught a release."""
-        query = "SELECT key FROM read_parquet($file) WHERE thresholded ORDER BY key"
-        file = str(place(self._published, release_id))
-        return [key for (key,) in self._engine.database.execute(query, {"file": file}).fetchall()]
+    def _keys(self, release_id: str) -> list[str | None]:
+        """The keys that a release named, as the ledger has it."""
+        with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
+            file.write(self._ledger.output(release_id) or b"")
+            file.flush()
+            return keys_in(self._engine.database, Path(file.name))
 
     def _publish(self, spec: Spec, cap_nano_rho: int) -> Outcome:
         """Charge, make, store and publish a release, unless it is known. Raises BudgetExhausted."""

@@ -45,6 +45,8 @@ class Statistic:
     """Other keys come from traffic and are published only above a threshold."""
     is_partition: bool = False
     """Every visitor-day counts under at most one key, so that the cells add up to a total."""
+    is_again: bool = False
+    """Corrected: what has none of the keys is not counted."""
 
     def public_keys(self, policy: Policy) -> tuple[str | None, ...]:
         """The keys that are published always, with those that the policy declares."""
@@ -53,7 +55,9 @@ class Statistic:
 
     def again(self, keys: Iterable[str | None]) -> "Statistic":
         """As a correction counts it: under keys that are published already, for a day's δ is spent."""
-        return replace(self, keys=tuple(keys), is_private=False) if self.is_private else self
+        if not self.is_private:
+            return self
+        return replace(self, keys=tuple(keys), declared="", is_private=False, is_again=True)
 
     @property
     def atto_delta(self) -> int:

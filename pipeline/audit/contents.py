@@ -76,11 +76,17 @@ def _wrong_cells(release: Release, manifest: Manifest) -> str:
         "it names keys from traffic without a threshold": learnt and manifest.threshold is None,
         "a cell below the threshold is published": low,
         "a cell has another σ than the manifest": {cell["sigma"] for cell in cells} - {manifest.sigma},
-        "an interval is not that of its value": any(
-            (cell["lower"], cell["upper"]) != _interval(cell, manifest) for cell in cells
-        ),
+        "an interval is not that of its value": manifest.code_version == CODE_VERSION
+        and not all(_is_interval(cell, manifest) for cell in cells),
     }
     return next((wrong for wrong, is_so in found.items() if is_so), "")
+
+
+def _is_interval(cell: dict[str, Any], manifest: Manifest) -> bool:
+    """Whether the ends are those of the value, as far as bisection tells on any machine."""
+    said, right = (cell["lower"], cell["upper"]), _interval(cell, manifest)
+    slack = 2 * intervals.PRECISION * manifest.sigma
+    return all(abs(one - other) <= slack for one, other in zip(said, right, strict=True))
 
 
 def _interval(cell: dict[str, Any], manifest: Manifest) -> tuple[float, float]:
@@ -94,6 +100,7 @@ def _interval(cell: dict[str, Any], manifest: Manifest) -> tuple[float, float]:
 
 def definitions(books: Books) -> Found:
     """Where the same version made them, releases have the hash of what this version would run."""
+    named = {release.release_id: {cell["key"] for cell in release.cells} for release in books.releases}
     for release in books.releases:
         manifest, row, window = release.manifest, STATISTICS.get(release.statistic), release.window
         if manifest is None or window is None:
@@ -102,6 +109,8 @@ def definitions(books: Books) -> Found:
             yield Skipped(f"made by version {manifest.code_version}")
         elif not _is_defined(release, manifest, row, window):
             yield Mistake(f"{release.file}: its bounds, SQL, noise and keys are not those of its hash")
+        elif row.is_private and release.number > 1 and set(manifest.public_keys) - named[release.corrected]:
+            yield Mistake(f"{release.file}: it names keys that the release which it corrects does not")
         elif release.number == 1 and not _is_of_policy(books, row, manifest):
             yield Skipped("made under another policy")
         else:

@@ -48,6 +48,11 @@ class Release:
         return Window(name, date.fromisoformat(start)) if name in LENGTHS else None
 
     @property
+    def corrected(self) -> str:
+        """The release of before any correction; itself, where it is none."""
+        return "/".join(self.release_id.split("/")[:3])
+
+    @property
     def number(self) -> int:
         """1, or which correction it is, from 2 on."""
         _, _, _, *number = self.release_id.split("/")

@@ -18,11 +18,12 @@ import pytest
 from collector.policy import Budget, Policy
 from pipeline.audit.verify import verify
 from pipeline.commitment import commitment, contents
+from pipeline.engine import Engine
 from pipeline.errors import BudgetExhausted, LedgerError, StoreError
 from pipeline.ledger import Ledger
 from pipeline.published import HEAD, START, head_of, manifest_of, place
 from pipeline.query import windows
-from pipeline.release import correct, release_due
+from pipeline.release import Door, correct, release_due
 from pipeline.retention import expire
 from pipeline.spec import mechanism
 from pipeline.statistics import DEFAULT, STATISTICS, nano_rho
@@ -309,6 +310,35 @@ def test_a_corrected_list_counts_under_the_keys_that_are_published(tmp_path: Pat
     about = manifest_of(place(tmp_path / "published", outcome.release_id))
     assert (about.threshold, about.atto_delta, about.public_keys) == (None, 0, ["/declared", "/popular"])
     assert abs(found["/popular"]["value"] - 3000) < 6 * about.sigma
+
+
+def test_a_list_that_named_nothing_is_not_corrected(tmp_path: Path) -> None:
+    """There is no key to count under, and nothing is charged."""
+    release(tmp_path, under("large"), DAY)
+    before = published(tmp_path)
+    with pytest.raises(LedgerError, match="names no key"):
+        correct(tmp_path, under("large"), lambda: closed(DAY), f"pages/day/{DAY}", "why")
+    assert published(tmp_path) == before
+
+
+def test_a_correction_leaves_the_tier_of_the_next_block_as_it_was(tmp_path: Path) -> None:
+    """Windows of a block that has begun stay what they are, or some of its days would never come out."""
+    policy = under("auto", {"visitors": 0.5})
+    last = window_of("28-days", DAY).end
+    week = window_of("week", last)
+    store(tmp_path, [each for n in range(7) for each in crowd(1200, week.start + timedelta(n))])
+    release(tmp_path, policy, last, week.start)
+
+    def tier() -> str:
+        with Ledger(tmp_path / "ledger.sqlite") as ledger, Engine() as engine:
+            following = window_of("28-days", last + timedelta(1))
+            return Door(tmp_path, policy, ledger, engine).tier(following).name
+
+    assert tier() == "medium"
+    store(tmp_path, crowd(1, last))
+    shutil.rmtree(events_of(tmp_path, str(week.start)))
+    correct(tmp_path, policy, lambda: closed(last), f"visitors/week/{week.start}", "they were bots")
+    assert tier() == "medium"
 
 
 def test_what_cannot_be_corrected_says_why(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from pipeline.errors import LedgerError
 from pipeline.ledger import Charge, Ledger
 from pipeline.publish import Cell
 from pipeline.published import HEAD, Manifest, manifest_of, place
-from pipeline.release import LEDGER, PUBLISHED, correct, release_due
+from pipeline.release import LEDGER, PUBLISHED, Door, correct, release_due
 from pipeline.rights.erasure import erase
 from pipeline.spec import CODE_VERSION, cost
 from pipeline.store import batch_files, events_of
@@ -349,3 +349,11 @@ def test_a_correction_is_verified_like_any_release(data: Path) -> None:
     assert {key: each.agreed - before[key].agreed for key, each in after.items()}["inputs"] == 2
     rebuilt(data, charged(nano_rho=1), only=f"{VISITORS}/2")
     assert "costs" in wrong(data)
+
+
+def test_a_correction_that_names_another_key_is_found(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a list is corrected under is public, and costs no δ: no other key may come with it."""
+    keys = Door._keys
+    monkeypatch.setattr(Door, "_keys", lambda door, release: [*keys(door, release), "/only-one-saw-this"])
+    correct(data, SITE, lambda: closed(LAST), f"pages/day/{DAY}", "nothing was wrong")
+    assert "names keys that the release which it corrects does not" in wrong(data)["definitions"][0]
