@@ -1,6 +1,7 @@
 """What to know when reading a statistic, in sentences, judged from published files alone."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import date
 from math import isnan
 from pathlib import Path
@@ -10,7 +11,7 @@ from pipeline.errors import NothingPublished
 from pipeline.published import is_correction, manifest_of
 from pipeline.rates import RATIOS
 from pipeline.statistics import STATISTICS
-from pipeline.windows import BLOCK
+from pipeline.windows import BLOCK, Window
 
 CLIPPED = "clipped"
 """The statistic that counts visitor-days of which page views were cut off."""
@@ -25,7 +26,9 @@ _CUT = "Page views above 10 of a visitor-day are not counted, which no interval 
 def caveats(published: Path, statistic: str, start: date, end: date) -> list[str]:
     """Which windows are released and why, and what the bounds cut off, which no interval covers."""
     sources = RATIOS[statistic].sources if statistic in RATIOS else (statistic,)
-    found = [*_windows(published, sources, start, end), *_corrected(published, sources, start, end)]
+    found = _windows(published, sources, start, end)
+    is_part = statistic in STATISTICS and STATISTICS[statistic].is_partition
+    found += _corrected(published, (*sources, "visitors") if is_part else sources, start, end)
     if "pageviews" in sources:
         found.append(_cut(published, start, end))
     if "visits" in sources:
@@ -48,21 +51,21 @@ def _windows(published: Path, sources: tuple[str, ...], start: date, end: date) 
     return [_MEDIUM if is_list and "day" in _names(published, ("visitors",), start, end) else _SMALL]
 
 
-def _corrected(published: Path, sources: tuple[str, ...], start: date, end: date) -> Iterator[str]:
+def _corrected(published: Path, names: tuple[str, ...], start: date, end: date) -> Iterator[str]:
     """Which windows were counted once more, why, and what was not counted with them."""
-    try:
-        found = released.inside(published, sources, start, end)
-    except NothingPublished:
-        return
+    found: dict[Window, dict[str, Path]] = {}
+    for name in names:
+        with suppress(NothingPublished):
+            for window, [file] in released.inside(published, (name,), start, end).items():
+                if is_correction(file):
+                    found.setdefault(window, {})[name] = file
     for window, files in found.items():
-        again = {file.parent.name: file for file in files if is_correction(file)}
-        if again:
-            why = "; ".join(dict.fromkeys(manifest_of(file).why for file in again.values()))
-            others = [name for name in sources if name not in again]
-            yield (
-                f"{' and '.join(again)} of {window.start} to {window.end} corrected: {why}"
-                + (f"; not so {' and '.join(others)}, which counts other records" if others else "")
-            )
+        why = "; ".join(dict.fromkeys(manifest_of(file).why for file in files.values()))
+        others = [name for name in names if name not in files]
+        yield (
+            f"{' and '.join(files)} of {window.start} to {window.end} corrected: {why}"
+            + (f"; not so {' and '.join(others)}, which counts other records" if others else "")
+        )
 
 
 def _names(published: Path, sources: tuple[str, ...], start: date, end: date) -> set[str]:

@@ -17,8 +17,12 @@ def put(
     values: dict[str | None, int],
     sigma: float = 20.0,
     private: tuple[str, ...] = (),
+    why: str = "",
 ) -> None:
-    """Publish one release as the door does; intervals of thresholded cells are 30 down, 50 up."""
+    """Publish one release as the door does, or its correction, which has a reason.
+
+    Intervals of thresholded cells are 30 down, 50 up.
+    """
     cells = [
         publish.Cell(
             statistic,
@@ -34,7 +38,8 @@ def put(
         )
         for key, value in values.items()
     ]
-    spec = Spec(STATISTICS[statistic], window, Mechanism(sigma, None, 1, 0), tuple(values))
+    number = 2 if why else 1
+    spec = Spec(STATISTICS[statistic], window, Mechanism(sigma, None, 1, 0), tuple(values), number, why)
     publish.write(place(published, spec.release_id), publish.encode(cells, spec.manifest("")))
 
 

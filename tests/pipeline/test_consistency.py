@@ -21,6 +21,7 @@ from tests.pipeline.published import days, put
 
 WEEK = Window("week", DAY)
 SUNDAY = WEEK.end
+NEXT_WEEK = Window("week", SUNDAY + timedelta(1))
 BROWSER_KEYS = (*BROWSERS, OTHER, UNKNOWN)
 COUNTRY_KEYS = (*COUNTRIES, UNKNOWN)
 
@@ -162,6 +163,25 @@ def test_a_week_of_which_only_some_days_are_released(tmp_path: Path) -> None:
         NothingPublished, match=r"no total of 2026-11-23 is published .* without --consistent"
     ):
         total(tmp_path, VISITOR_DAYS, days(DAY, 1))
+
+
+def test_a_correction_overtakes_what_counted_the_same_days(tmp_path: Path) -> None:
+    """No estimate mixes records that were wrong with those that replaced them; other weeks stay."""
+    for week in (WEEK, NEXT_WEEK):
+        for day in week.inside("day"):
+            put(tmp_path, "visitors", day, {None: 700}, 20.0)
+        put(tmp_path, "devices", week, {"mobile": 2900, "desktop": 2000}, 10.0)
+    put(tmp_path, "visitors", days(DAY, 1)[0], {None: 100}, 40.0, why="bots were counted")
+    monday = consistent(tmp_path, "visitors", DAY, DAY)
+    assert monday["value"].item() == 100 and monday["sigma"].item() == pytest.approx(40.0)
+    assert consistent(tmp_path, "visitors", DAY, SUNDAY)["value"].item() == 6 * 700 + 100
+    following = consistent(tmp_path, "visitors", NEXT_WEEK.start, NEXT_WEEK.end)
+    assert following["value"].item() == pytest.approx(4900, abs=1)
+    assert following["sigma"].item() < 20.0
+    said = "visitors of 2026-11-23 to 2026-11-23 corrected: bots were counted"
+    assert said in monday.attrs["caveats"]
+    lists = consistent(tmp_path, "devices", DAY, SUNDAY).attrs["caveats"]
+    assert f"{said}; not so devices, which counts other records" in lists
 
 
 def test_a_block_of_28_days_holds_its_weeks(tmp_path: Path) -> None:
