@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
@@ -12,7 +13,7 @@ import duckdb
 import msgspec
 
 from pipeline.engine import connect
-from pipeline.published import HEAD, Head, Manifest
+from pipeline.published import HEAD, Head, Manifest, window_of_file
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,20 @@ def write_head(published: Path, head: Head) -> None:
 
 
 def write(file: Path, content: bytes) -> None:
-    """Put a file in its place whole: a reader sees it complete or not at all."""
+    """Put a file in its place whole: a reader sees it complete or not at all.
+
+    Files are copied with their times. When one was written, and how long after the one before, depends on how
+    much there was to count: a release tells the instant at which its window closed, the head no seconds.
+    """
+    window = window_of_file(file)
+    told_s = window.closes_ms // 1000 if window else int(time.time()) // 60 * 60
     file.parent.mkdir(parents=True, exist_ok=True)
     # Always the same name: what a killed run left there is written anew, and renamed, by the next one.
     aside = file.with_name(f".{file.name}.tmp")
     with aside.open("wb") as stream:
         stream.write(content)
         stream.flush()
+        os.utime(aside, (told_s, told_s))
         os.fsync(stream.fileno())
     aside.replace(file)
+    os.utime(file.parent, (told_s, told_s))

@@ -87,17 +87,27 @@ def firsts(published: Path, statistic: str) -> dict[Window, Path]:
 
 def is_correction(file: Path) -> bool:
     """Whether a published file counts once more what another one has."""
+    return _number(file) > 1
+
+
+def _number(file: Path) -> int:
+    """1, or which correction a published file is."""
     found = _FILE.fullmatch(file.name)
-    return found is not None and found["number"] is not None
+    return int(found["number"] or 1) if found else 1
+
+
+def window_of_file(file: Path) -> Window | None:
+    """The window that a published file is of; None for one that is no release."""
+    found = _FILE.fullmatch(file.name)
+    return Window(found["window"], date.fromisoformat(found["start"])) if found else None
 
 
 def _released(published: Path, statistic: str) -> dict[Window, list[Path]]:
     """Window → its files, in the order of their release."""
     found: dict[Window, dict[int, Path]] = {}
     for file in (published / statistic).glob("*.parquet"):
-        if match := _FILE.fullmatch(file.name):
-            window = Window(match["window"], date.fromisoformat(match["start"]))
-            found.setdefault(window, {})[int(match["number"] or 1)] = file
+        if window := window_of_file(file):
+            found.setdefault(window, {})[_number(file)] = file
     return {window: [files[number] for number in sorted(files)] for window, files in found.items()}
 
 

@@ -50,9 +50,14 @@ class Window:
         start = (self.start - _EPOCH).days * DAY_MS
         return start, start + self.length * DAY_MS
 
+    @property
+    def closes_ms(self) -> int:
+        """The first millisecond at which every day is closed: no record of it can arrive any more."""
+        return self.span_ms[1] + CLOSES_AFTER_MS
+
     def is_closed(self, now_ms: int) -> bool:
-        """Whether every day is closed: no record of it can arrive any more."""
-        return now_ms >= self.span_ms[1] + CLOSES_AFTER_MS
+        """Whether every day is closed."""
+        return now_ms >= self.closes_ms
 
     def inside(self, name: str) -> Iterator["Window"]:
         """The shorter windows of one name that this one is made of."""

@@ -421,6 +421,17 @@ def test_no_two_commitments_are_alike(tmp_path: Path) -> None:
     assert len({manifest_of(file).inputs for file in files}) == len(files) > 70
 
 
+def test_times_of_files_tell_no_work(tmp_path: Path) -> None:
+    """A release is as old as its window's end, whenever it was made; so is its directory."""
+    store(tmp_path, crowd(2000))
+    release(tmp_path, under("large"), DAY + timedelta(1))
+    places = [path for path in (tmp_path / "published").glob("*/*") if path.is_file()]
+    days = {path: date.fromisoformat(path.stem.removeprefix("day-")) for path in places}
+    assert {closed(day) - path.stat().st_mtime * 1000 for path, day in days.items()} == {0}
+    assert {path.parent.stat().st_mtime * 1000 for path in places} == {closed(DAY + timedelta(1))}
+    assert (tmp_path / "published" / "head.json").stat().st_mtime % 60 == 0
+
+
 def test_a_lost_file_is_published_again_as_it_was(tmp_path: Path) -> None:
     """What a run stored but had no time to publish appears with the same bytes, for free."""
     release(tmp_path, under(), DAY)
