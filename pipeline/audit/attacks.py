@@ -157,7 +157,7 @@ ATTACKS = (
         "coverage",
         "Intervals",
         "Releases known truths again and again, beside thresholds too.",
-        "95 % intervals hold the truth in 93 to 97 % of releases; beside a threshold in 93 % or more.",
+        "95 % intervals hold the truth in 93 to 97 % of releases, beside a threshold, too.",
         coverage.coverage,
     ),
     Attack(

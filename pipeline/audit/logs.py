@@ -169,7 +169,8 @@ def scattered(views: int, visitors: int) -> Log:
 
 def adversarial() -> Iterator[Log]:
     """Logs made to show what a careless bound lets one visitor do to others."""
-    yield [*own_pages("a"), *(row | {"path": "/same"} for row in own_pages("b")), *own_pages("c")]
+    same = (row | {"path": "/same"} for row in own_pages("b"))
+    yield [*own_pages("a"), *same, *own_pages("c"), *choosing("a")]
     # One visitor decides who is first.
     ranks = [("x", "Firefox"), ("y", "Safari"), ("z", "Opera")]
     yield [event(n, f"{page}{n}", path=f"/{page}", browser=name) for page, name in ranks for n in range(2)]

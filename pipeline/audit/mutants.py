@@ -50,6 +50,9 @@ _ROW_ID = _RANKED.replace("md5(pseudonym || '|' || page), page", "md5(CAST(row_i
     "FROM seen",
     "FROM (SELECT *, row_number() OVER (ORDER BY visitor, day_ms, page) AS row_id FROM seen) AS numbered",
 )
+_DRAWN = _RANKED.replace("md5(pseudonym || '|' || page), page", "dice").replace(
+    "FROM seen", "FROM (SELECT *, random() AS dice FROM seen) AS diced"
+)
 _BROWSER = "coalesce(browser, '(unknown)')"
 _TOP_TWO = (
     "CASE WHEN browser IN (SELECT top.browser FROM visitor_days AS top GROUP BY top.browser "
@@ -61,9 +64,13 @@ MUTANTS = (
     Mutant("pages without a cap", {"statistics.pages": (("WHERE page_rank <= 6", ""),)}),
     Mutant("page views without a cap", {"statistics.pageviews": (("least(pageviews, 10)", "pageviews"),)}),
     Mutant("visits without a cap", {"statistics.visits": (("least(visits, 2)", "visits"),)}),
+    Mutant(
+        "choices without a cap", {"statistics.consents": ((" OR choice_rank = 1", " OR choice_rank > 0"),)}
+    ),
     Mutant("page views for visitors", {"statistics.pages": (("SELECT DISTINCT", "SELECT"),)}),
     Mutant("pages ranked across visitors", {"statistics.pages": (("PARTITION BY visitor, day_ms ", ""),)}),
     Mutant("pages chosen by a global row number", {"statistics.pages": ((_RANKED, _ROW_ID),)}),
+    Mutant("pages drawn anew each time", {"statistics.pages": ((_RANKED, _DRAWN),)}),
     Mutant(
         "the first and the last visit enter",
         {"release.visitor_days": (("GROUP BY s.visitor, s.day_ms", "GROUP BY s.visitor, s.day_ms, s.id"),)},

@@ -49,8 +49,9 @@ def render(findings: Sequence[Finding], title: str, effort: str) -> str:
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>"
         f'<h1>{escape(title)}</h1><p class="{"broken" if failed else "held"}">{verdict}</p>'
         f'<p class="note">{escape(effort)} Synthetic visitors only; no record of a real one was '
-        "read. A measurement is above its bound where its whole interval is. Each control is the same attack "
-        "where it must work. An audit can refute the guarantee; what proves it is the bound.</p>"
+        "read. A measurement is above its bound where its whole interval is; the share of intervals that "
+        "hold the truth must not be below its. Each control is the same attack where it must work. An audit "
+        "can refute the guarantee; what proves it is the bound.</p>"
         f"<table><thead><tr><th>Attack<th>Tried<th>Bound<th>Verdict</tr></thead><tbody>{rows}</tbody></table>"
         f"{sections}</body></html>\n"
     )
