@@ -8,9 +8,13 @@ from pathlib import Path
 import opendp.prelude as dp
 import pytest
 
+from pipeline.audit.result import guessing_bound
+from pipeline.statistics import ATTO_DELTA_PER_DAY
+from pipeline.windows import TIERS
+
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "GUARANTEE.md").read_text()
-LINKS = re.findall(r"\[test\]\(([^)#]+)#(\w+)\)", TEXT)
+LINKS = re.findall(r"\]\((tests/[^)#]+)#(\w+)\)", TEXT)
 DELTA = 1e-9
 
 dp.enable_features("contrib")
@@ -31,6 +35,16 @@ def test_every_promise_has_a_test() -> None:
     for point in points:
         assert "[test](" in point, point
     assert len(TEXT.splitlines()) < 140
+
+
+def test_the_promise_is_what_the_ledger_allows() -> None:
+    """The ρ and δ of the first paragraph are the caps of a day, in every tier."""
+    promise = TEXT.partition("## The promise")[2].partition("\n|")[0]
+    rho, largest = (float(number) for number in re.findall(r"0\.\d+", promise)[:2])
+    caps = {tier.name: tier.nano_rho * 1e-9 for tier in TIERS}
+    assert max(caps.values()) == pytest.approx(rho) and caps["large"] == pytest.approx(largest)
+    assert "δ ≤ 10⁻¹²" in promise and ATTO_DELTA_PER_DAY == 10**6
+    assert f"at most {100 * guessing_bound(max(tier.nano_rho for tier in TIERS)):.1f} times" in promise
 
 
 def epsilon(rho: float) -> float:
