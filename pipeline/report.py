@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline import query
+from pipeline.consistency import SHOWN_FROM, SMALL, WITHHELD
 from pipeline.errors import NothingPublished, UnknownStatistic
 from pipeline.statistics import STATISTICS
 
@@ -67,6 +68,24 @@ def rows(
     frames = [ask(statistic_named(by))] if by is not None else _published(ask)
     notes = [note for frame in frames for name in ("notes", "caveats") for note in frame.attrs.get(name, ())]
     return [row for frame in frames for row in _plain(frame)], list(dict.fromkeys(notes))
+
+
+def distinct(found: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
+    """For people: without the counts below 3 σ, which are mostly noise, and a sentence that tells of them.
+
+    Rows that say themselves that they hold what is small or withheld stay, and so do rates.
+    """
+    shown = [row for row in found if not _is_mostly_noise(row)]
+    hidden = len(found) - len(shown)
+    said = (
+        f"{hidden} of {len(found)} numbers are below 3 σ, mostly noise, and not shown: --format csv has them"
+    )
+    return shown, [said] if hidden else []
+
+
+def _is_mostly_noise(row: dict[str, Any]) -> bool:
+    is_count = row["statistic"] in STATISTICS and row["key"] not in (SMALL, WITHHELD)
+    return is_count and row["value"] < SHOWN_FROM * row["sigma"]
 
 
 def _published(ask: Callable[[str], pd.DataFrame]) -> list[pd.DataFrame]:
