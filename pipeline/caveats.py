@@ -33,6 +33,8 @@ def caveats(published: Path, statistic: str, start: date, end: date) -> list[str
         found.append(_cut(published, start, end))
     if "visits" in sources:
         found.append("Visits above 2 of a visitor-day are not counted, which no interval covers")
+    if {"bounce", "durations"} & set(sources):
+        found.append("Of each visitor-day the first visit is counted, no later one")
     if "visitors" in sources:
         found += _coverage(published, start, end)
     if "pages" in sources:

@@ -35,6 +35,7 @@ _KIND_OF = {name: kind for kind, names in _SOURCES.items() for name in names.spl
 
 _PAID = re.compile(r".*cp.*|ppc|retargeting|paid.*", re.DOTALL)
 _SHOPPING = re.compile(r".*(([^a-df-z]|^)shop|shopping).*", re.DOTALL)
+_DISPLAY = ("display", "banner", "expandable", "interstitial", "cpm")
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,16 @@ class Source:
         return bool(_PAID.fullmatch(self.medium)) or self.kind == "paid"
 
     @property
+    def is_search(self) -> bool:
+        """Whether it came from a search engine, or from what is advertised beside its results."""
+        return self.kind == "search" or (self.kind == "paid" and self.medium not in _DISPLAY)
+
+    @property
     def is_shopping(self) -> bool:
         """Whether it came from a shop, or from a campaign of one."""
         return self.kind == "shopping" or bool(_SHOPPING.fullmatch(self.campaign))
 
 
-_DISPLAY = ("display", "banner", "expandable", "interstitial", "cpm")
 _SOCIAL = ("social", "social-network", "social-media", "sm", "social network", "social media")
 _EMAIL = ("email", "e-mail", "e_mail", "e mail")
 _REFERRAL = ("referral", "app", "link")
@@ -72,7 +77,7 @@ _REFERRAL = ("referral", "app", "link")
 RULES: tuple[tuple[str, Callable[[Source], bool]], ...] = (
     ("Cross-network", lambda of: "cross-network" in of.campaign),
     ("Paid Shopping", lambda of: of.is_shopping and of.is_paid),
-    ("Paid Search", lambda of: of.kind in ("search", "paid") and of.is_paid),
+    ("Paid Search", lambda of: of.is_search and of.is_paid),
     ("Paid Social", lambda of: of.kind == "social" and of.is_paid),
     ("Paid Video", lambda of: of.kind == "video" and of.is_paid),
     ("Display", lambda of: of.medium in _DISPLAY),

@@ -12,6 +12,8 @@ CASES = [
     ("letter.example", "ppc", "eshop sale", "Paid Shopping"),
     ("google", "cpm", "", "Paid Search"),
     ("adwords", "", "", "Paid Search"),
+    ("ad.doubleclick.net", "display", "", "Display"),
+    ("google", "cpm", "", "Paid Search"),
     ("Facebook", "Paid-Social", "", "Paid Social"),
     ("youtube.com", "retargeting", "", "Paid Video"),
     ("", "banner", "", "Display"),
