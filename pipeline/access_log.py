@@ -207,9 +207,8 @@ class _Call:
         spill = self._data / "spill"
         with Engine(spill) as engine:
             events = LogEvents(self._data, engine, self._reader.tables, self._read, self._ground)
-            for done, day in enumerate(days, 1):
-                still_open = days[done:] + self.days.of(WAITING, NO_POLICY)
-                events.commit(day, still_open, self._now_ms)
+            committed = events.commit(days, self.days.of(WAITING, NO_POLICY), self._now_ms)
+            for done, day in enumerate(committed, 1):
                 day.forget()
                 progress("writing private events", done, len(days))
         shutil.rmtree(spill, ignore_errors=True)

@@ -45,6 +45,12 @@ class Engine:
     ) -> None:
         self.database.close()
 
+    def beside(self) -> "Engine":
+        """Another engine over the same database, with relations of its own: for another thread."""
+        other = Engine.__new__(Engine)
+        other.database = self.database.cursor()
+        return other
+
     def relation(self, name: str, columns: Mapping[str, str], rows: Iterable[Sequence[Any]]) -> None:
         """Make a relation of values; `columns` is name → SQL type."""
         declared = ", ".join(f"{column} {kind}" for column, kind in columns.items())

@@ -1,13 +1,14 @@
 """The privacy ledger: what each UTC day has spent, and what was published for it. Append-only, SQLite.
 
-A release is charged, made and stored in one transaction. Whatever interrupts it leaves either a charge with
-its bytes or nothing; a release that is known is never made again. Every release carries a hash over itself
-and the one before: whoever keeps the newest head can tell a ledger that was put back to an older state.
+Releases are charged, made and stored in one transaction, those of a window together. Whatever interrupts it
+leaves either charges with their bytes or nothing; a release that is known is never made again. Every release
+carries a hash over itself and the one before: whoever keeps the newest head can tell a ledger that was put
+back to an older state.
 """
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,15 +75,44 @@ class Ledger:
         make    called at most once, after the charge is accepted; what it returns is stored for good
         Raises  BudgetExhausted, before `make` is called
         """
+        [found] = self.each_once({release_id: charge}, lambda _: [make()]).values()
+        if isinstance(found, BudgetExhausted):
+            raise found
+        return found
+
+    def each_once(
+        self, charges: Mapping[str, Charge], make: Callable[[Sequence[str]], Iterable[bytes]]
+    ) -> dict[str, bytes | BudgetExhausted]:
+        """The bytes of some releases, in one transaction; of those over a day's budget, the refusal.
+
+        make    called at most once, with all releases that are not stored and whose charges are accepted
+        """
         with self._transaction():
-            stored = self.output(release_id)
-            if stored is None:
-                self._charge(release_id, charge)
-                stored = make()
-                head = self.head().after(release_id, stored)
-                row = (release_id, charge.spec_hash, charge.code_version, stored, head.number, head.hash)
-                self._database.execute("INSERT INTO release VALUES (?, ?, ?, ?, ?, ?)", row)
-        return stored
+            found = {name: self._stored_or_charged(name, charge) for name, charge in charges.items()}
+            new = [name for name, stored in found.items() if stored is None]
+            for name, output in zip(new, make(new) if new else (), strict=True):
+                self._store(name, charges[name], output)
+                found[name] = output
+        return {name: each for name, each in found.items() if each is not None}
+
+    def _stored_or_charged(self, release_id: str, charge: Charge) -> bytes | BudgetExhausted | None:
+        """The stored bytes of a release; None where it was charged instead, or why it cannot be."""
+        if (stored := self.output(release_id)) is not None:
+            return stored
+        refused = None
+        self._database.execute("SAVEPOINT charged")
+        try:
+            self._charge(release_id, charge)
+        except BudgetExhausted as error:
+            refused = error
+            self._database.execute("ROLLBACK TO charged")
+        self._database.execute("RELEASE charged")
+        return refused
+
+    def _store(self, release_id: str, charge: Charge, output: bytes) -> None:
+        head = self.head().after(release_id, output)
+        row = (release_id, charge.spec_hash, charge.code_version, output, head.number, head.hash)
+        self._database.execute("INSERT INTO release VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def head(self, number: int | None = None) -> Head:
         """The newest head, or the one after so many releases; START where there is no such."""

@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 
+import duckdb
 import numpy as np
 
 from collector.enrich import MAX_AGENT
@@ -131,6 +133,10 @@ class LogDays:
             self._known[day] = LogDay(day, *self._state(day))
         return self._known[day]
 
+    @cached_property
+    def _database(self) -> duckdb.DuckDBPyConnection:
+        return connect()
+
     def of(self, *states: str) -> list[LogDay]:
         """The days in these states that have lines, oldest first."""
         found = [each for each in self._known.values() if each.state in states and each.lines]
@@ -141,8 +147,7 @@ class LogDays:
         version = self._policy.in_force(start_ms)
         if self._now_ms < end_ms:
             return WAITING, "", version
-        with connect() as database:
-            batches = manifests(database, events_of(self._data, day))
+        batches = manifests(self._database, events_of(self._data, day))
         names = [stretch.segment for batch in batches for stretch in batch.stretches]
         if any(map(is_name, names)):
             return IMPORTED, "", version

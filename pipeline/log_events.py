@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -28,6 +29,7 @@ from pipeline.store import (
 )
 
 BATCH = "000001"  # a day that is imported has no other
+_THREADS = 2  # a day's rows are too few for DuckDB to share among its own
 
 _encoder = msgspec.json.Encoder()
 
@@ -52,33 +54,50 @@ class LogEvents:
         self._read = read
         self._ground = ground
         self._paths = [str(target[0]) for target in tables["targets"].rows()]
-        self._version: Version | None = None  # the one that `services` are of
-        engine.relation("no_rows", dict(COLUMNS), [])
-        for name, table in tables.items():
-            _relate(engine, name, table.columns, table.rows())
+        self._frames = {name: _frame(table.columns, table.rows()) for name, table in tables.items()}
+        self._services: dict[str, pd.DataFrame] = {}
+        """Policy version → the services that the targets belong to under it."""
 
-    def commit(self, day: LogDay, still_open: Sequence[LogDay], now_ms: int) -> None:
-        """Write one day; what is read of its files is consumed up to the lines of days still open."""
+    def commit(self, days: Sequence[LogDay], waiting: Sequence[LogDay], now_ms: int) -> Iterator[LogDay]:
+        """Write days, in the order given; each is given back when it is there.
+
+        What is read of a day's files is consumed up to the lines of days that come later or are waiting.
+        """
+        with ThreadPoolExecutor(_THREADS) as threads:
+            manifests = [self._manifest(day, [*days[n:], *waiting], now_ms) for n, day in enumerate(days, 1)]
+            written = threads.map(self._write, days, map(self._prepare, days), manifests)
+            for day, aside in zip(days, written, strict=True):
+                sync(aside)
+                aside.rename(aside.with_name(f"{BATCH}.parquet"))
+                sync(aside.parent)
+                yield day
+
+    def _prepare(self, day: LogDay) -> Path:
+        """Make the place of a day, and all that is needed to write its file; give back where to write it."""
         directory = events_of(self._data, day.day)
         private_directory(directory)
         for aside in directory.glob(".*"):
             aside.unlink()  # of a call that was killed
         self._write_quarantine(day)
-        self._build(day)
+        version = _version(day)
+        if version.id not in self._services:
+            services = {path: _service(version, path) for path in set(self._paths)}
+            self._services[version.id] = _frame(["service"], [(services[path],) for path in self._paths])
         aside = directory / f".{BATCH}.tmp"
         write_private(aside, [])  # DuckDB keeps the mode of a file that exists
-        self._engine.database.execute(
-            # With every column of the contract.
-            "COPY (FROM no_rows UNION ALL BY NAME FROM page_views) TO $path"
-            " (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false, KV_METADATA {manifest: $manifest})",
-            {
-                "path": str(aside),
-                "manifest": _encoder.encode(self._manifest(day, still_open, now_ms)).decode(),
-            },
-        )
-        sync(aside)
-        aside.rename(directory / f"{BATCH}.parquet")
-        sync(directory)
+        return aside
+
+    def _write(self, day: LogDay, aside: Path, manifest: Manifest) -> Path:
+        """Write a day's page views, in any thread."""
+        with self._engine.beside() as engine:
+            self._build(engine, day)
+            engine.database.execute(
+                # With every column of the contract.
+                "COPY (FROM no_rows UNION ALL BY NAME FROM page_views) TO $path"
+                " (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false, KV_METADATA {manifest: $manifest})",
+                {"path": str(aside), "manifest": _encoder.encode(manifest).decode()},
+            )
+        return aside
 
     def _manifest(self, day: LogDay, still_open: Sequence[LogDay], now_ms: int) -> Manifest:
         """What the day's file says of itself, with how far each log is consumed once it is there."""
@@ -92,29 +111,27 @@ class LogEvents:
         found = ImportedDay(self._ground, day.lines, day.malformed, day.assets, day.other, dict(day.bots))
         return Manifest(now_ms, stretches, len(day.times), 0, found)
 
-    def _build(self, day: LogDay) -> None:
+    def _build(self, engine: Engine, day: LogDay) -> None:
         """Make the relation `page_views`: the columns an import fills, as far as the policy grants them."""
-        engine = self._engine
-        assert day.version is not None  # noqa: S101 - or the day were not taken
         numbers = np.frombuffer(day.numbers, dtype=np.intc).reshape(-1, len(HIT_COLUMNS))
         hits = pd.DataFrame(numbers, columns=list(HIT_COLUMNS))
         hits["ts_ms"] = np.frombuffer(day.times, dtype=np.int64)
         hits["hit"] = np.arange(len(hits))
-        engine.database.register("hits", hits)
-        _relate(engine, "visitors", ["visitor"], [(each.hex(),) for each in day.visitors])
-        self._relate_services(day.version)
+        version = _version(day)
+        frames = {
+            **self._frames,
+            "hits": hits,
+            "visitors": _frame(["visitor"], [(each.hex(),) for each in day.visitors]),
+            "services": self._services[version.id],
+        }
+        for name, frame in frames.items():
+            engine.database.register(name, frame)
+        engine.relation("no_rows", dict(COLUMNS), [])
         columns = dict.fromkeys(("service", "policy", "id_prefix"), "VARCHAR")
         columns |= {"purposes": "VARCHAR[]", "time_step_ms": "BIGINT"}
         columns |= {row.name: "BOOLEAN" for row in FIELDS}
-        engine.relation("scope", columns, _scope(day.version))
+        engine.relation("scope", columns, _scope(version))
         engine.step("access_log.events", into="page_views")
-
-    def _relate_services(self, version: Version) -> None:
-        """Make the relation of the services that the targets belong to; most days share a version."""
-        if self._version is not version:
-            services = {path: _service(version, path) for path in set(self._paths)}
-            _relate(self._engine, "services", ["service"], [(services[path],) for path in self._paths])
-            self._version = version
 
     def _write_quarantine(self, day: LogDay) -> None:
         path = self._data / QUARANTINE / f"day={day.day}" / f"{BATCH}.jsonl"
@@ -127,10 +144,15 @@ class LogEvents:
             path.unlink(missing_ok=True)
 
 
-def _relate(engine: Engine, name: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    """Make a relation of rows by their numbers."""
+def _frame(columns: Sequence[str], rows: Sequence[Row]) -> pd.DataFrame:
+    """Rows by their numbers."""
     texts = {column: pd.array([row[n] for row in rows], dtype="str") for n, column in enumerate(columns)}
-    engine.database.register(name, pd.DataFrame(texts | {"number": np.arange(len(rows))}))
+    return pd.DataFrame(texts | {"number": np.arange(len(rows))})
+
+
+def _version(day: LogDay) -> Version:
+    assert day.version is not None  # noqa: S101 - or the day were not taken
+    return day.version
 
 
 def _service(version: Version, path: str) -> str:

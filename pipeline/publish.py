@@ -57,10 +57,11 @@ def encode(cells: Iterable[Cell], manifest: Manifest) -> bytes:
     """The cells as a Parquet file, in the order given, with the manifest in its metadata."""
     rows = list(cells)
     values = [[getattr(row, name) for row in rows] for name in _COLUMNS]
-    with tempfile.TemporaryDirectory() as directory:
+    # A cursor has temporary tables of its own: cells of several releases are written at once.
+    with tempfile.TemporaryDirectory() as directory, _writer().cursor() as database:
         file = Path(directory) / "cells.parquet"
-        _writer().execute(f"CREATE OR REPLACE TABLE cells AS SELECT {_CELLS}", values)
-        _writer().execute(
+        database.execute(f"CREATE TEMP TABLE cells AS SELECT {_CELLS}", values)
+        database.execute(
             "COPY cells TO $file (FORMAT parquet, KV_METADATA {manifest: $manifest})",
             {"file": str(file), "manifest": msgspec.json.encode(manifest).decode()},
         )
@@ -69,7 +70,7 @@ def encode(cells: Iterable[Cell], manifest: Manifest) -> bytes:
 
 @cache
 def _writer() -> duckdb.DuckDBPyConnection:
-    """A database for the cells of one release at a time: to open one takes twice as long as to write them."""
+    """A database for the cells of releases: to open one takes twice as long as to write them."""
     return connect()
 
 

@@ -8,9 +8,11 @@ release is drawn from by at most the statistic's bound, and each day it covers p
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import groupby
 from pathlib import Path
 
 from collector.policy import Policy, fields_within
@@ -30,6 +32,7 @@ from pipeline.store import EXPIRED, Progress, batch_files, events_of, manifests
 from pipeline.windows import BLOCK, START, Tier, Window, last_closed_day, tier_named, tier_of, window_of
 
 PURPOSE = "statistics"
+_THREADS = 2  # that draw noise
 PUBLISHED = "published"
 LEDGER = "ledger.sqlite"
 
@@ -188,14 +191,13 @@ class Door:
         ]
         return sorted(owed, key=lambda pair: (pair[0].end, pair[0].length))
 
-    def release(self, statistic: Statistic, window: Window, tier: Tier) -> Outcome:
-        """Make one release, unless another process made it meanwhile."""
-        drawn = mechanism(statistic, nano_rho(self._shares[statistic.name], tier.nano_rho))
-        spec = Spec(statistic, window, drawn, statistic.public_keys(self._policy))
-        try:
-            return self._publish(spec, tier.nano_rho)
-        except BudgetExhausted as error:
-            return Outcome(spec.release_id, "refused", str(error))
+    def release(self, window: Window, statistics: Iterable[Statistic], tier: Tier) -> list[Outcome]:
+        """Make the releases of a window, but for those that another process made meanwhile."""
+        specs = []
+        for row in statistics:
+            drawn = mechanism(row, nano_rho(self._shares[row.name], tier.nano_rho))
+            specs.append(Spec(row, window, drawn, row.public_keys(self._policy)))
+        return self._publish(specs, tier.nano_rho)
 
     def correct(self, release_id: str, why: str) -> Outcome:
         """Make a release once more: a second charge to its days, of what they have left, and a second file.
@@ -217,7 +219,10 @@ class Door:
         if not again.keys:
             raise LedgerError(f"{first} names no key, so there is nothing to correct: it stays as it is")
         drawn, keys = mechanism(again, budget), again.public_keys(self._policy)
-        return self._publish(Spec(again, window, drawn, keys, number, why), min(caps.values()))
+        [outcome] = self._publish([Spec(again, window, drawn, keys, number, why)], min(caps.values()))
+        if outcome.state == "refused":
+            raise BudgetExhausted(outcome.reason)
+        return outcome
 
     def _keys(self, release_id: str) -> list[str | None]:
         """The keys that a release named, as the ledger has it."""
@@ -226,26 +231,44 @@ class Door:
             file.flush()
             return keys_in(self._engine.database, Path(file.name))
 
-    def _publish(self, spec: Spec, cap_nano_rho: int) -> Outcome:
-        """Charge, make, store and publish a release, unless it is known. Raises BudgetExhausted."""
-        made: list[bytes] = []
+    def _publish(self, specs: Sequence[Spec], cap_nano_rho: int) -> list[Outcome]:
+        """Charge, make, store and publish releases of one window, but for those that are known."""
+        by_name = {spec.release_id: spec for spec in specs}
+        new: set[str] = set()
 
-        def make() -> bytes:
-            self._load(spec.window)
-            counts = bounded_counts(self._engine, spec.statistic, self._policy)
-            cells = noisy_cells(spec.statistic, spec.window, spec.mechanism, counts)
-            made.append(
-                publish.encode(cells, spec.manifest(commitment(self._data, spec.release_id, self._held)))
-            )
-            return made[0]
+        def make(names: Sequence[str]) -> Iterator[bytes]:
+            new.update(names)
+            return self._make([by_name[name] for name in names])
 
+        charges = {name: self._charge(spec, cap_nano_rho) for name, spec in by_name.items()}
+        outcomes = []
+        for name, made in self._ledger.each_once(charges, make).items():
+            if isinstance(made, BudgetExhausted):
+                outcomes.append(Outcome(name, "refused", str(made)))
+            else:
+                publish.write(place(self._published, name), made)
+                outcomes.append(Outcome(name, "released" if name in new else "known"))
+        self._publish_head()
+        return outcomes
+
+    def _charge(self, spec: Spec, cap_nano_rho: int) -> Charge:
         cost = spec.mechanism.nano_rho, spec.mechanism.atto_delta
         cap = cap_nano_rho, ATTO_DELTA_PER_DAY
-        charge = Charge(spec.window.days, *cost, *cap, spec.hash, CODE_VERSION)
-        content = self._ledger.once(spec.release_id, charge, make)
-        publish.write(place(self._published, spec.release_id), content)
-        self._publish_head()
-        return Outcome(spec.release_id, "released" if made else "known")
+        return Charge(spec.window.days, *cost, *cap, spec.hash, CODE_VERSION)
+
+    def _make(self, specs: Sequence[Spec]) -> Iterator[bytes]:
+        """The files of releases of one window, each with its noise. To be asked for when they are paid."""
+        self._load(specs[0].window)
+
+        def drawn(spec: Spec, inputs: str, counts: Counts) -> bytes:
+            cells = noisy_cells(spec.statistic, spec.window, spec.mechanism, counts)
+            return publish.encode(cells, spec.manifest(inputs))
+
+        sealed = [commitment(self._data, spec.release_id, self._held) for spec in specs]
+        # OpenDP and DuckDB let other threads run: the next statistic is counted while noise is drawn.
+        with ThreadPoolExecutor(_THREADS) as threads:
+            counts = (bounded_counts(self._engine, spec.statistic, self._policy) for spec in specs)
+            yield from threads.map(drawn, specs, sealed, counts)
 
     def _load(self, window: Window) -> None:
         """Build a window's visitor-days, unless the last release was of the same."""
@@ -277,9 +300,10 @@ def release_due(
         block = window_of(BLOCK, first_due)
         while block.start <= last_day:
             tier = door.tier(block)
-            for window, statistic in door.due(block, tier, first_due, now_ms):
+            due = door.due(block, tier, first_due, now_ms)
+            for window, pairs in groupby(due, key=lambda pair: pair[0]):
                 report("releasing statistics", (window.end - first_due).days, total)
-                outcomes.append(door.release(statistic, window, tier))
+                outcomes += door.release(window, [statistic for _, statistic in pairs], tier)
             block = window_of(BLOCK, block.end + timedelta(1))
         report("releasing statistics", total, total)
     shutil.rmtree(spill, ignore_errors=True)

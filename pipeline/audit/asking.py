@@ -34,7 +34,7 @@ def average(site: Site, _effort: Effort) -> Result:
     for _ in range(_OPENINGS):
         with _door(site, data) as door:
             for _ in range(_ASKED // _OPENINGS):
-                door.release(row, window, site.tier)
+                door.release(window, [row], site.tier)
     again = _release(site, data)
     same = published(data) == before and {outcome.state for outcome in again} == {"known"}
     drawn = site.mechanism(row, site.tier)

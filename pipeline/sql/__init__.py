@@ -1,8 +1,10 @@
 """The named SQL steps of the pipeline: one file each, its grain in the first line."""
 
+from functools import cache
 from importlib.resources import files
 
 
+@cache
 def text(name: str) -> str:
     """The text of one step, for example `release.visits`."""
     return files("pipeline.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8")

@@ -150,6 +150,18 @@ def test_families_and_devices_are_those_of_user_agents(enricher: Enricher, text:
     assert agent.device == device(parsed)
 
 
+def test_the_legacy_parser_is_loaded_by_whom_it_serves_only() -> None:
+    """An Enricher leaves its patterns uncompiled, and an app that asks user-agents gets its answer."""
+    script = (
+        "import sys; from collector.enrich import Enricher; Enricher().warm();"
+        "print([name for name in sys.modules if 'regexes' in name or 'user_agent_parser' in name]);"
+        "import user_agents; print(user_agents.parse('Mozilla/5.0 Firefox/140.0').browser.family);"
+        "from ua_parser import user_agent_parser; print(user_agent_parser.__file__ is not None)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[]", "Firefox", "True"]
+
+
 def ua_words() -> list[str]:
     """What agents are made of: pieces of browsers, televisions and crawlers, and ua-parser's own names."""
     crawlers = [text for row in crawleruseragents.CRAWLER_USER_AGENTS_DATA for text in row["instances"]]
