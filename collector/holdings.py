@@ -62,7 +62,7 @@ def find(data: Path, rights: Rights, who: Who, now_ms: int) -> Holdings:
         records = {record.id: record for record in answer.records} | records
     return Holdings(
         sorted(declared.values(), key=lambda value: value.name),
-        sorted(history, key=lambda change: change.at_ms),
+        sorted(dict.fromkeys(history), key=lambda change: change.at_ms),  # an act on both is one act
         sorted(records.values(), key=lambda record: (record.ts_ms, record.id)),
         rights.asked(who.browser),
         answer.made_ms if answer else None,

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -139,14 +140,14 @@ class Rights:
         with self._writing() as database:
             if self._is_erased(database, subjects[0]):
                 return frozenset()
-            stored = frozenset(
+            stored = [
                 name
                 for name in values
                 if not any(_is_visitors(database, subject, name) for subject in subjects)
-            )
+            ]
             for name in stored:
                 _put(database, subjects[0], name, values[name], policy, "site", now_ms)
-        return stored
+        return frozenset(stored)
 
     def alter(
         self, subjects: Sequence[str], name: str, value: Value, is_public: bool, policy: str, now_ms: int
@@ -166,14 +167,21 @@ class Rights:
         return True
 
     def forget_declared(self, subjects: Sequence[str], name: str | None, now_ms: int) -> int:
-        """Erase one value, or all of them, under each of a visitor's subjects; give back how many."""
-        query = "DELETE FROM declared WHERE subject = ?1 AND (?2 IS NULL OR name = ?2) RETURNING name"
+        """Erase one value, or all of them, under each of a visitor's subjects; give back how many.
+
+        What one of the subjects had is noted under all: under none of them the site brings it back.
+        """
+        query = "SELECT name FROM declared WHERE subject = ?1 AND (?2 IS NULL OR name = ?2)"
         erased = 0
         with self._writing() as database:
-            for subject in subjects:
-                for (found,) in database.execute(query, (subject, name)).fetchall():
-                    _note(database, subject, found, "erase", "visitor", now_ms)
-                    erased += 1
+            alive = [subject for subject in subjects if not self._is_erased(database, subject)]
+            known = {found for subject in alive for (found,) in database.execute(query, (subject, name))}
+            for subject, found in product(alive, sorted(known)):
+                row = (subject, found)
+                erased += database.execute(
+                    "DELETE FROM declared WHERE subject = ? AND name = ?", row
+                ).rowcount
+                _note(database, subject, found, "erase", "visitor", now_ms)
         return erased
 
     def history(self, subject: str) -> list[Change]:

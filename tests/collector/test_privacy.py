@@ -463,6 +463,8 @@ def test_an_act_reaches_account_and_browser(tmp_path: Path) -> None:
     assert held(visitor) == [("Astana", False)], "what only the account has stays with it"
     site.act("declared", "act=erase_all", visitor, account)
     assert held(visitor) == held(account) == []
+    acts = [(change["name"], change["act"]) for change in site.data_of(visitor, account)["history"]]
+    assert acts[-2:] == [("age_band", "erase"), ("city", "erase")], "each act once"
 
 
 def test_an_account_is_erased_with_the_browser_or_stays(tmp_path: Path) -> None:

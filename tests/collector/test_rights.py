@@ -118,7 +118,10 @@ def test_one_act_reaches_all_that_is_the_visitors_or_nothing(
         assert [(value.value, value.public) for value in rights.declared(subject)] == [("Astana", False)]
     alter(rights, "Atyrau", 4, "cc" * 16)
     assert rights.declared("cc" * 16) == [], "what an account says is not left behind in a browser"
-    assert rights.forget_declared([ANN, BEN], None, 5) == 2
+    rights.alter([BEN], "city", "Aktau", False, "v1", 5)
+    declare(rights, BEN, at_ms=5, year=1990)
+    assert rights.forget_declared([ANN, BEN], None, 6) == 3
+    assert not declare(rights, at_ms=7, city="Almaty", year=1990), "what one had, none gets back"
 
 
 def test_erasing_leaves_a_tombstone_a_request_and_a_receipt(rights: Rights) -> None:
