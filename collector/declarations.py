@@ -7,6 +7,7 @@ A value is checked by the type that the policy gives its attribute, never for it
 visitor who granted the attribute's purpose, and whom an id cookie or an account tells apart.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from collector.capture import picked
@@ -15,7 +16,7 @@ from collector.declared import Value, checked
 from collector.errors import ConfigurationError
 from collector.observer import Observer, Scope, mounted
 from collector.policy import Version
-from collector.rights import By, Declared, Rights, Standings
+from collector.rights import Declared, Rights, Standing, Standings
 from collector.subjects import Subjects, Who
 from collector.web import Threads
 from collector.writer import Writer
@@ -44,11 +45,9 @@ class Declarations:
         except OSError as error:  # without its keys nobody knows: the host gets the smaller answer
             self._writer.failed(error)
             standing = "erased"
-        if standing is None:
-            return decision
-        return decision.within(frozenset() if standing == "erased" else standing)
+        return held_to(decision, standing)
 
-    async def declare(self, scope: Scope, values: Mapping[str, object], by: By = "site") -> frozenset[str]:
+    async def declare(self, scope: Scope, values: Mapping[str, object]) -> frozenset[str]:
         """Store values; give back the names that were stored (see `declare`)."""
         head, now_ms = picked(scope["headers"]), self.observer.clock()
         decision = self.observer.decide(head, now_ms)
@@ -56,12 +55,23 @@ class Declarations:
         if not fitting or decision.version is None:
             return frozenset()
         who = self._subjects.of(scope, head, now_ms)
-        stored, reason = frozenset[str](), "unknown_visitor"
+        stored, declined = frozenset[str](), Counter(unknown_visitor=len(fitting))
         if who.subjects:
-            policy = decision.version.id
-            stored, reason = await self._threads.run(self._store, who, decision, policy, fitting, by, now_ms)
-        self._writer.declined(reason, len(fitting) - len(stored))
+            stored, declined = await self._threads.run(self._store, who, decision, fitting, now_ms)
+        for reason, count in declined.items():
+            self._writer.declined(reason, count)
         return stored
+
+    async def alter(self, scope: Scope, name: str, value: Value, *, is_public: bool) -> bool:
+        """Store what the visitor says on the privacy page, and whether others may see it.
+
+        False, and nothing has changed, where the attribute's purpose is not granted, or for nobody. Raises
+        OSError.
+        """
+        head, now_ms = picked(scope["headers"]), self.observer.clock()
+        who, decision = self._subjects.of(scope, head, now_ms), self.observer.decide(head, now_ms)
+
+        return await self._threads.run(self._alter, who, decision, name, value, is_public, now_ms)
 
     async def declared(self, scope: Scope) -> dict[str, Declared]:
         """What the visitor has declared (see `declared`)."""
@@ -72,38 +82,56 @@ class Declarations:
         return await self._threads.run(self._read, who, self.observer.decide(head, now_ms))
 
     def _store(
-        self, who: Who, decision: Decision, policy: str, values: Mapping[str, Value], by: By, now_ms: int
-    ) -> tuple[frozenset[str], str]:
-        """The names that were stored, and why the others were not."""
-        granted = self._granted(who, decision, values)
-        allowed = {name: values[name] for name in granted}
-        if allowed and not self._rights.declare(who.subjects[0], allowed, policy, by, now_ms):
-            return frozenset(), "erased"
-        return granted, "not_granted"
+        self, who: Who, decision: Decision, values: Mapping[str, Value], now_ms: int
+    ) -> tuple[frozenset[str], Counter[str]]:
+        """The names that were stored, and how many were not, by reason."""
+        who = self._subjects.proven(who)
+        if not who.subjects or decision.version is None:
+            reason = "erased" if who.standing == "erased" else "unknown_visitor"
+            return frozenset(), Counter({reason: len(values)})
+        granted = _granted(who, decision, values)
+        allowed, policy = {name: values[name] for name in granted}, decision.version.id
+        stored = self._rights.declare(who.subjects, allowed, policy, now_ms) if allowed else granted
+        return stored, Counter(
+            not_granted=len(values) - len(granted), visitors_own=len(granted) - len(stored)
+        )
+
+    def _alter(
+        self, who: Who, decision: Decision, name: str, value: Value, is_public: bool, now_ms: int
+    ) -> bool:
+        who = self._subjects.proven(who)
+        if not who.subjects or decision.version is None or not _granted(who, decision, [name]):
+            return False
+        return self._rights.alter(who.subjects, name, value, is_public, decision.version.id, now_ms)
 
     def _read(self, who: Who, decision: Decision) -> dict[str, Declared]:
-        if who.account is None and self._rights.standing(who.browser) == "erased":
-            return {}
+        who = self._subjects.proven(who)
         found: dict[str, Declared] = {}
         for subject in reversed(who.subjects):
             found |= {value.name: value for value in self._rights.declared(subject)}
-        return {name: found[name] for name in sorted(self._granted(who, decision, found))}
+        return {name: found[name] for name in sorted(_granted(who, decision, found))}
 
-    def _granted(self, who: Who, decision: Decision, names: Iterable[str]) -> frozenset[str]:
-        """Those of the attributes whose purpose holds, whatever an older cookie says."""
-        standing = self._rights.standing(who.browser)
-        if isinstance(standing, frozenset):
-            decision = decision.within(standing)
-        version, consented = decision.version, decision.consented
-        attributes = version.declared if version else {}
-        return frozenset(
-            name
-            for name in names
-            if name in attributes
-            and attributes[name].purpose in decision.granted
-            # A consent to an older version covers no attribute that it did not ask for.
-            and (consented is None or consented is version or _is_covered(version, consented, name))
-        )
+
+def _granted(who: Who, decision: Decision, names: Iterable[str]) -> frozenset[str]:
+    """Those of the attributes whose purpose holds, whatever an older cookie says."""
+    decision = held_to(decision, who.standing)
+    version, consented = decision.version, decision.consented
+    attributes = version.declared if version else {}
+    return frozenset(
+        name
+        for name in names
+        if name in attributes
+        and attributes[name].purpose in decision.granted
+        # A consent to an older version covers no attribute that it did not ask for.
+        and (consented is None or consented is version or _is_covered(version, consented, name))
+    )
+
+
+def held_to(decision: Decision, standing: Standing | None) -> Decision:
+    """What is left of a decision, whatever an older cookie says: who was erased grants nothing."""
+    if standing is None:
+        return decision
+    return decision.within(frozenset() if standing == "erased" else standing)
 
 
 def _is_covered(version: Version | None, consented: Version, name: str) -> bool:
@@ -127,7 +155,8 @@ async def declare(scope: Scope, **values: object) -> frozenset[str]:
     """Store what the visitor of a request says of themselves, each value under its attribute's name.
 
     Gives   the names that were stored: none for a visitor without id cookie and account, none for a purpose
-            that is not granted; `impersonal status` counts those
+            that is not granted, and none that the visitor altered or erased on the privacy page: there their
+            word stands. `impersonal status` counts those
     Raises  ConfigurationError for an attribute that the policy's version in force does not name, or where no
             Collector is mounted; DeclarationError for a value that does not fit its type; OSError where the
             store cannot be written
@@ -138,7 +167,7 @@ async def declare(scope: Scope, **values: object) -> frozenset[str]:
 async def declared(scope: Scope) -> dict[str, Declared]:
     """What the visitor of a request has declared, by name, as far as its purpose still holds.
 
-    Show others only what is `public`: the visitor alone can make it so.
+    Show others only what is `public`: the visitor alone can make it so, and only for the value they saw.
 
     Raises  ConfigurationError where no Collector is mounted, OSError where the store cannot be read
     """

@@ -22,10 +22,15 @@ _HEAD = (*(name for name, _ in COLUMNS), "value", "public")
 
 
 def as_json(held: Holdings, reference: str | None, now_ms: int) -> bytes:
-    """One object: reference, declared, history, records; instants in UTC milliseconds."""
+    """One object: reference, complete, declared, history, records; instants in UTC milliseconds.
+
+    complete is false while records may be missing: the pipeline has not gathered the older ones lately, or
+    there is more log than a worker looks through. Under an account alone no records are kept.
+    """
     document = {
         "made_ms": now_ms,
         "reference": reference,
+        "complete": reference is None or (held.is_whole and held.gathered_ms is not None),
         "gathered_ms": held.gathered_ms,
         "declared": held.declared,
         "history": held.history,

@@ -44,27 +44,27 @@ class Holdings(msgspec.Struct, frozen=True):
 
 
 def find(data: Path, rights: Rights, who: Who, now_ms: int) -> Holdings:
-    """Look for a visitor. For nobody, and for who was erased, it looks as long and finds nothing.
+    """Look for a visitor. For nobody it looks as long and finds nothing.
+
+    Takes   who: as `Subjects.proven` gives it
 
     Raises  OSError, ConfigurationError
     """
-    is_erased = rights.standing(who.browser) == "erased"
-    browser = secrets.token_hex(16) if is_erased else who.browser
-    subjects = (who.account or secrets.token_hex(16), browser)
+    subjects = (who.account or secrets.token_hex(16), who.browser)
     declared: dict[str, Declared] = {}
     history: list[Change] = []
     for subject in subjects:
         declared = {value.name: value for value in rights.declared(subject)} | declared
         history += rights.history(subject)
-    records, is_whole = _in_logs(data / LOGS, browser)
-    answer = _answer(data / OUTBOX / f"{rights.mark(browser).hex()}.json", now_ms)
+    records, is_whole = _in_logs(data / LOGS, who.browser)
+    answer = _answer(data / OUTBOX / f"{rights.mark(who.browser).hex()}.json", now_ms)
     if answer is not None:
         records = {record.id: record for record in answer.records} | records
     return Holdings(
         sorted(declared.values(), key=lambda value: value.name),
-        sorted(history, key=lambda change: change.at_ms),
+        sorted(dict.fromkeys(history), key=lambda change: change.at_ms),  # an act on both is one act
         sorted(records.values(), key=lambda record: (record.ts_ms, record.id)),
-        rights.asked(browser),
+        rights.asked(who.browser),
         answer.made_ms if answer else None,
         is_whole,
     )

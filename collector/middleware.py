@@ -110,7 +110,7 @@ class Collector:
         )
         self.app = Injection(app, self._observer, self.writer.failed) if inject else app
         rights, pseudonyms = Rights(directory), Pseudonyms(directory)
-        subjects = Subjects(self._observer, pseudonyms, subject, self.writer.failed)
+        subjects = Subjects(self.policy, self._observer, rights, pseudonyms, subject, self.writer.failed)
         self._declarations = declarations.Declarations(
             self._observer, self.writer, rights, standings, subjects
         )

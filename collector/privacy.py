@@ -12,7 +12,7 @@ Every act is same-origin, durable before its answer, and changes nothing when it
 
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import date
 from pathlib import Path
 from typing import Literal
@@ -25,7 +25,7 @@ from collector import consent, downloads, holdings, identity
 from collector.capture import Headers, picked
 from collector.choices import STANDING_DAYS
 from collector.consent import Choice, Decision
-from collector.declarations import Declarations
+from collector.declarations import Declarations, held_to
 from collector.declared import read as read_value
 from collector.errors import DeclarationError
 from collector.holdings import Holdings
@@ -38,6 +38,7 @@ from collector.rights import Receipt, Rights, receipt_of
 from collector.subjects import Subjects, Who
 from collector.visitor_pages import Places, answer_page, language_of
 from collector.web import NO_STORE, Threads, is_same_origin, read_body, read_form, refusal, set_cookie
+from collector.words import languages
 from collector.writer import Writer
 
 RECEIPT_COOKIE = "__Host-receipt"
@@ -116,7 +117,7 @@ class Privacy:
             return refusal(429, "too many downloads at once: please wait a moment")
         now_ms = self._observer.clock()
         who = self._subjects.of(request.scope, picked(request.scope["headers"]), now_ms)
-        held = await self._threads.run(holdings.find, self._data, self._rights, who, now_ms)
+        who, held = await self._threads.run(self._find, who, now_ms)
         if held.is_empty:
             return refusal(404, _NOTHING)
         if form == "json":
@@ -134,17 +135,13 @@ class Privacy:
         head, now_ms = picked(request.scope["headers"]), self._observer.clock()
         who = self._subjects.of(request.scope, head, now_ms)
         number = request.cookies.get(RECEIPT_COOKIE, "")
-        held, receipt, standing = await self._threads.run(self._look, who, number, now_ms)
-        decision = self._observer.decide(head, now_ms)
-        if isinstance(standing, frozenset):
-            decision = decision.within(standing)
+        who, held, receipt = await self._threads.run(self._look, who, number, now_ms)
         seen = Seen(
-            decision,
+            held_to(self._observer.decide(head, now_ms), who.standing),
             *consent.signals(head.get(b"sec-gpc"), head.get(b"dnt")),
             held,
             who,
             receipt,
-            is_erased=standing == "erased",
         )
         words = language_of(request)
         done = request.query_params.get("done", "")
@@ -162,29 +159,45 @@ class Privacy:
             now=date_of(now_ms),
         )
 
-    def _look(
-        self, who: Who, number: str, now_ms: int
-    ) -> tuple[Holdings, Receipt | None, frozenset[str] | Literal["erased"] | None]:
-        held = holdings.find(self._data, self._rights, who, now_ms) if who.subjects else Holdings()
-        receipt = self._rights.receipt(receipt_of(number)) if _NUMBER.fullmatch(number) else None
-        return held, receipt, self._rights.standing(who.browser)
+    def _find(self, who: Who, now_ms: int) -> tuple[Who, Holdings]:
+        who = self._subjects.proven(who)
+        return who, holdings.find(self._data, self._rights, who, now_ms)
+
+    def _look(self, who: Who, number: str, now_ms: int) -> tuple[Who, Holdings, Receipt | None]:
+        who, held = self._find(who, now_ms) if who.subjects else (who, Holdings())
+        return who, held, self._rights.receipt(receipt_of(number)) if _NUMBER.fullmatch(number) else None
 
     # ---- to change ------------------------------------------------------------------------------------
 
     async def request(self, request: Request) -> Response:
         """Ask the pipeline for everything that no worker sees."""
-        if refused := self._refused(request):
-            return refused
-        head, now_ms = picked(request.scope["headers"]), self._observer.clock()
-        who = self._subjects.of(request.scope, head, now_ms)
-        if who.has_id and not await self._stored(self._ask, who.browser, now_ms):
-            return await self._page(request, 503, "not_stored")
-        return self._back(request, "asked", "records")
+        return await self._change(request, self._request)
 
     async def declared(self, request: Request) -> Response:
         """Alter, publish or erase declared values."""
+        return await self._change(request, self._declared)
+
+    async def erase(self, request: Request) -> Response:
+        """Erase: the tombstone first, then the cookies; a receipt tells what becomes of the rest."""
+        return await self._change(request, self._erased)
+
+    async def _change(self, request: Request, act: Callable[[Request], Awaitable[Response]]) -> Response:
+        """The answer to an act; nothing has changed where it could not be stored."""
         if refused := self._refused(request):
             return refused
+        try:
+            return await act(request)
+        except OSError as error:
+            self._writer.failed(error)
+            return await self._page(request, 503, "not_stored")
+
+    async def _request(self, request: Request) -> Response:
+        head, now_ms = picked(request.scope["headers"]), self._observer.clock()
+        who = self._subjects.of(request.scope, head, now_ms)
+        is_asked = await self._threads.run(self._ask, who, now_ms)
+        return self._back(request, "asked" if is_asked else "nothing", "records")
+
+    async def _declared(self, request: Request) -> Response:
         body = await read_body(request.receive)
         form = read_form(request, body, DeclaredForm) if body is not None else None
         head, now_ms = picked(request.scope["headers"]), self._observer.clock()
@@ -193,41 +206,26 @@ class Privacy:
         attribute = attributes.get(form.name) if form else None
         if form is None or (form.act == "save" and attribute is None):
             return await self._page(request, 400, "unreadable")
+        if attribute and form.act == "save":
+            return await self._save(request, attribute, form)
+        if attribute and attribute.mandatory and form.act == "erase":
+            return await self._page(request, 409, "mandatory")
         who = self._subjects.of(request.scope, head, now_ms)
-        if form.act != "save":
-            if attribute and attribute.mandatory and form.act == "erase":
-                return await self._page(request, 409, "mandatory")
-            names = [form.name] if form.act == "erase" else []
-            if not await self._stored(self._forget, who, names, now_ms):
-                return await self._page(request, 503, "not_stored")
-            return self._back(request, "erased_declared", "declared")
-        assert attribute is not None  # noqa: S101 - refused above
-        return await self._save(request, who, attribute, form, now_ms)
+        name = form.name if form.act == "erase" else None
+        is_erased = await self._threads.run(self._forget, who, name, now_ms)
+        return self._back(request, "erased_declared" if is_erased else "nothing", "declared")
 
-    async def _save(
-        self, request: Request, who: Who, attribute: Attribute, form: DeclaredForm, now_ms: int
-    ) -> Response:
+    async def _save(self, request: Request, attribute: Attribute, form: DeclaredForm) -> Response:
         try:
             value = read_value(attribute, form.value)
         except DeclarationError:
             return await self._page(request, 400, f"misfit_{attribute.type}")
-        try:
-            stored = await self._declarations.declare(request.scope, {attribute.name: value}, "visitor")
-        except OSError as error:
-            self._writer.failed(error)
-            return await self._page(request, 503, "not_stored")
-        if not stored:
+        is_public = form.public == "on"
+        if not await self._declarations.alter(request.scope, attribute.name, value, is_public=is_public):
             return await self._page(request, 409, "not_granted")
-        if not await self._stored(
-            self._rights.publish, who.subjects[0], attribute.name, form.public == "on", now_ms
-        ):
-            return await self._page(request, 503, "not_stored")
         return self._back(request, "saved", "declared")
 
-    async def erase(self, request: Request) -> Response:
-        """Erase: the tombstone first, then the cookies; a receipt tells what becomes of the rest."""
-        if refused := self._refused(request):
-            return refused
+    async def _erased(self, request: Request) -> Response:
         body = await read_body(request.receive)
         form = read_form(request, body, EraseForm) if body is not None else None
         if form is None:
@@ -235,11 +233,10 @@ class Privacy:
         head, now_ms = picked(request.scope["headers"]), self._observer.clock()
         who = self._subjects.of(request.scope, head, now_ms)
         number = secrets.token_hex(16)
-        if who.subjects and not await self._stored(self._erase, who, form.what, receipt_of(number), now_ms):
-            return await self._page(request, 503, "not_stored")
+        if not await self._threads.run(self._erase, who, form.what, receipt_of(number), now_ms):
+            return self._back(request, "nothing", "settings")
         response = self._back(request, "erased", "receipt")
-        if who.subjects:
-            set_cookie(response, RECEIPT_COOKIE, number, RECEIPT_DAYS)
+        set_cookie(response, RECEIPT_COOKIE, number, RECEIPT_DAYS)
         set_cookie(response, identity.COOKIE, "", 0)
         refused_choice = _refusal(self._observer.decide(head, now_ms), date_of(now_ms))
         if refused_choice is not None:
@@ -248,33 +245,34 @@ class Privacy:
 
     # ---- in a thread ----------------------------------------------------------------------------------
 
-    def _ask(self, subject: str, now_ms: int) -> None:
-        if self._rights.standing(subject) != "erased":
-            self._rights.ask(subject, now_ms)
-
-    def _forget(self, who: Who, names: list[str], now_ms: int) -> None:
-        """Erase the named values, or all of them."""
-        for subject in who.subjects:
-            known = names or [value.name for value in self._rights.declared(subject)]
-            self._rights.forget_declared(subject, known, now_ms)
-
-    def _erase(self, who: Who, what: Literal["all", "browser"], receipt: bytes, now_ms: int) -> None:
-        days = max(STANDING_DAYS, self._policy.controller.proof_days)  # old logs may come back from a back-up
+    def _ask(self, who: Who, now_ms: int) -> bool:
+        """Whether there is somebody to gather for."""
+        who = self._subjects.proven(who)
         if who.has_id:
-            self._rights.erase(who.browser, receipt, now_ms, now_ms + days * DAY_MS)
-        if who.account and what == "all":
-            self._rights.erase_account(who.account, receipt, now_ms)
+            self._rights.ask(who.browser, now_ms)
+        return who.has_id
+
+    def _forget(self, who: Who, name: str | None, now_ms: int) -> bool:
+        """Whether there is somebody whose values these could be."""
+        subjects = self._subjects.proven(who).subjects
+        if subjects:
+            self._rights.forget_declared(subjects, name, now_ms)
+        return bool(subjects)
+
+    def _erase(self, who: Who, what: Literal["all", "browser"], receipt: bytes, now_ms: int) -> bool:
+        """Whether there is somebody to erase."""
+        proven = self._subjects.proven(who)
+        account = who.account if what == "all" else None
+        if proven.has_id or proven.standing == "erased":  # who sends the form twice gets the same answer
+            # Old logs may come back from a back-up.
+            days = max(STANDING_DAYS, self._policy.controller.proof_days)
+            self._rights.erase(who.browser, receipt, now_ms, now_ms + days * DAY_MS, account)
+            return True
+        if account:
+            self._rights.erase_account(account, receipt, now_ms)
+        return account is not None
 
     # ---- shared ---------------------------------------------------------------------------------------
-
-    async def _stored(self, act: Callable[..., None], *arguments: object) -> bool:
-        """Whether an act was stored; nothing has changed where it could not be."""
-        try:
-            await self._threads.run(act, *arguments)
-        except OSError as error:
-            self._writer.failed(error)
-            return False
-        return True
 
     def _refused(self, request: Request) -> Response | None:
         """Why an act is not even read."""
@@ -292,7 +290,7 @@ class Privacy:
     def _back(self, request: Request, done: str, place: str) -> Response:
         """To the page again, by GET, in the language it was in."""
         language = request.query_params.get("lang", "")
-        chosen = f"&lang={language}" if re.fullmatch("[a-z-]{2,16}", language) else ""
+        chosen = f"&lang={language}" if language in languages() else ""
         target = f"{request.scope.get('root_path', '')}{self._places.privacy}?done={done}{chosen}#{place}"
         return RedirectResponse(target, 303, headers=NO_STORE)
 

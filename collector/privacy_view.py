@@ -28,7 +28,6 @@ class Seen:
     held: Holdings
     who: Who
     receipt: Receipt | None
-    is_erased: bool
 
 
 @dataclass(frozen=True)
@@ -131,9 +130,9 @@ def view_of(seen: Seen, words: Words) -> View:
         version,
         _signal(seen, words),
         decision.choice is not None,
-        seen.who.browser if seen.who.has_id and not seen.is_erased else "",
+        seen.who.browser if seen.who.has_id else "",
         seen.who.account is not None,
-        seen.is_erased,
+        seen.who.standing == "erased",
         [_purpose(purpose, decision, words) for purpose in version.purposes.values()] if version else [],
         _attributes(seen, words),
         [_change(change, version, words) for change in held.history],
@@ -211,7 +210,7 @@ def _attributes(seen: Seen, words: Words) -> list[AttributeView]:
 
 
 def _attribute(attribute: Attribute, known: Declared | None, seen: Seen, words: Words) -> AttributeView:
-    is_open = attribute.purpose in seen.decision.granted and bool(seen.who.subjects) and not seen.is_erased
+    is_open = attribute.purpose in seen.decision.granted and bool(seen.who.subjects)
     return AttributeView(
         attribute.name,
         attribute.said_in(words.language),

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,6 +43,8 @@ _COUNTER = slice(24, 28)  # of a SQLite file: changed by every transaction (file
 
 Act = Literal["access", "erase"]
 By = Literal["site", "visitor"]
+Standing = frozenset[str] | Literal["erased"]
+"""What a subject holds at most: purposes, or nothing ever again."""
 
 
 @dataclass(frozen=True)
@@ -125,53 +128,60 @@ class Rights:
             for name, value, public, *rest in rows
         ]
 
-    def declare(self, subject: str, values: Mapping[str, Value], policy: str, by: By, now_ms: int) -> bool:
-        """Store values; one that was there is altered and stays as public as it was.
+    def declare(
+        self, subjects: Sequence[str], values: Mapping[str, Value], policy: str, now_ms: int
+    ) -> frozenset[str]:
+        """Store what the site says of a visitor, under the first of their subjects; give back the names that
+        now stand as it says.
 
-        False, and nothing is stored, where the subject was erased.
+        A new value is private until the visitor opens it. What the visitor declared, altered or erased, under
+        any of the subjects, stays as they left it. Nothing is stored where the first was erased.
         """
-        mark = self.mark(subject)
         with self._writing() as database:
-            query = "SELECT 1 FROM standing WHERE mark = ? AND granted IS NULL"
-            if database.execute(query, (mark,)).fetchone():
+            if self._is_erased(database, subjects[0]):
+                return frozenset()
+            stored = [
+                name
+                for name in values
+                if not any(_is_visitors(database, subject, name) for subject in subjects)
+            ]
+            for name in stored:
+                _put(database, subjects[0], name, values[name], policy, "site", now_ms)
+        return frozenset(stored)
+
+    def alter(
+        self, subjects: Sequence[str], name: str, value: Value, is_public: bool, policy: str, now_ms: int
+    ) -> bool:
+        """Store what the visitor says, and whether others may see it: under the first of their subjects, and
+        wherever else they have a value of that name.
+
+        False, and nothing is stored, where the first was erased.
+        """
+        with self._writing() as database:
+            if self._is_erased(database, subjects[0]):
                 return False
-            for name, value in values.items():
-                text = msgspec.json.encode(value).decode()
-                known = database.execute(
-                    "SELECT value FROM declared WHERE subject = ? AND name = ?", (subject, name)
-                ).fetchone()
-                if known == (text,):
-                    continue
-                database.execute(
-                    "INSERT INTO declared (subject, name, value, policy, declared_ms) VALUES (?, ?, ?, ?, ?) "
-                    "ON CONFLICT DO UPDATE SET value = excluded.value, policy = excluded.policy, "
-                    "altered_ms = ?",
-                    (subject, name, text, policy, now_ms, now_ms),
-                )
-                _note(database, subject, name, "alter" if known else "declare", by, now_ms)
+            for subject in subjects:
+                if subject == subjects[0] or _known(database, subject, name) is not None:
+                    _put(database, subject, name, value, policy, "visitor", now_ms)
+                    _open(database, subject, name, is_public, "visitor", now_ms)
         return True
 
-    def publish(self, subject: str, name: str, is_public: bool, now_ms: int) -> None:
-        """Open a value to others, or close it: the visitor's act alone."""
-        with self._writing() as database:
-            changed = database.execute(
-                "UPDATE declared SET public = ?3 WHERE subject = ?1 AND name = ?2 AND public != ?3",
-                (subject, name, is_public),
-            ).rowcount
-            if changed:
-                _note(database, subject, name, "publish" if is_public else "hide", "visitor", now_ms)
+    def forget_declared(self, subjects: Sequence[str], name: str | None, now_ms: int) -> int:
+        """Erase one value, or all of them, under each of a visitor's subjects; give back how many.
 
-    def forget_declared(self, subject: str, names: Iterable[str], now_ms: int) -> int:
-        """Erase single values; give back how many there were."""
+        What one of the subjects had is noted under all: under none of them the site brings it back.
+        """
+        query = "SELECT name FROM declared WHERE subject = ?1 AND (?2 IS NULL OR name = ?2)"
+        erased = 0
         with self._writing() as database:
-            erased = 0
-            for name in names:
-                found = database.execute(
-                    "DELETE FROM declared WHERE subject = ? AND name = ?", (subject, name)
+            alive = [subject for subject in subjects if not self._is_erased(database, subject)]
+            known = {found for subject in alive for (found,) in database.execute(query, (subject, name))}
+            for subject, found in product(alive, sorted(known)):
+                row = (subject, found)
+                erased += database.execute(
+                    "DELETE FROM declared WHERE subject = ? AND name = ?", row
                 ).rowcount
-                if found:
-                    _note(database, subject, name, "erase", "visitor", now_ms)
-                erased += found
+                _note(database, subject, found, "erase", "visitor", now_ms)
         return erased
 
     def history(self, subject: str) -> list[Change]:
@@ -191,12 +201,17 @@ class Rights:
         with self._writing() as database:
             _stand(database, self.mark(subject), "+".join(sorted(granted)), now_ms, until_ms)
 
-    def standing(self, subject: str) -> frozenset[str] | Literal["erased"] | None:
+    def standing(self, subject: str) -> Standing | None:
         """What a subject holds at most: purposes, "erased", or None where nothing was narrowed."""
+        found = self.stood(subject)
+        return found[0] if found else None
+
+    def stood(self, subject: str) -> tuple[Standing, int] | None:
+        """The same, and since when."""
         with self._reading() as database:
-            query = "SELECT granted FROM standing WHERE mark = ?"
+            query = "SELECT granted, at_ms FROM standing WHERE mark = ?"
             row = database.execute(query, (self.mark(subject),)).fetchone() if database else None
-        return None if row is None else _granted(row[0])
+        return None if row is None else (_granted(row[0]), row[1])
 
     # ---- requests -------------------------------------------------------------------------------------
 
@@ -205,24 +220,25 @@ class Rights:
         with self._writing() as database:
             _ask(database, subject, "access", now_ms)
 
-    def erase(self, subject: str, receipt: bytes, now_ms: int, until_ms: int) -> int:
+    def erase(
+        self, subject: str, receipt: bytes, now_ms: int, until_ms: int, account: str | None = None
+    ) -> int:
         """Erase a subject: the tombstone first, then what lies here; give back how many declared values.
 
+        Takes  account: what it has declared goes along (see `erase_account`)
         From the return on nothing is collected under the subject and re-reading old logs revives nothing;
         the pipeline removes what lies in logs and private events and fills in the receipt.
         """
         mark = self.mark(subject)
         with self._writing() as database:
             _stand(database, mark, _ERASED, now_ms, until_ms)
-            erased = database.execute("DELETE FROM declared WHERE subject = ?", (subject,)).rowcount
-            database.execute("DELETE FROM history WHERE subject = ?", (subject,))
+            counts = {"declared": _empty(database, subject)}
+            if account:
+                counts["account"] = _empty(database, account)
             database.execute("DELETE FROM request WHERE subject = ? AND act = 'access'", (subject,))
-            database.execute(
-                "INSERT OR IGNORE INTO receipt (receipt, mark, asked_ms, counts) VALUES (?, ?, ?, ?)",
-                (receipt, mark, now_ms, msgspec.json.encode({"declared": erased}).decode()),
-            )
+            _acknowledge(database, receipt, mark, now_ms, None, counts)
             _ask(database, subject, "erase", now_ms)
-        return erased
+        return sum(counts.values())
 
     def erase_account(self, subject: str, receipt: bytes, now_ms: int) -> int:
         """Erase what an account has declared; give back how many values.
@@ -230,13 +246,8 @@ class Rights:
         It is no tombstone: whoever is signed in may declare anew. Nothing else is kept under an account.
         """
         with self._writing() as database:
-            erased = database.execute("DELETE FROM declared WHERE subject = ?", (subject,)).rowcount
-            database.execute("DELETE FROM history WHERE subject = ?", (subject,))
-            database.execute(
-                "INSERT INTO receipt (receipt, mark, asked_ms, done_ms, counts) VALUES (?1, ?2, ?3, ?3, ?4) "
-                "ON CONFLICT DO UPDATE SET counts = json_patch(counts, excluded.counts)",
-                (receipt, self.mark(subject), now_ms, msgspec.json.encode({"account": erased}).decode()),
-            )
+            erased = _empty(database, subject)
+            _acknowledge(database, receipt, self.mark(subject), now_ms, now_ms, {"account": erased})
         return erased
 
     def requests(self) -> list[Request]:
@@ -295,7 +306,12 @@ class Rights:
             ]
             database.executemany("DELETE FROM declared WHERE rowid = ?", over)
             removed = {
-                "history": database.execute("DELETE FROM history WHERE at_ms < ?", (proofs_ms,)),
+                # As long as a value stands, so does the proof of whose word it is.
+                "history": database.execute(
+                    "DELETE FROM history WHERE at_ms < ? AND NOT EXISTS (SELECT 1 FROM declared "
+                    "WHERE declared.subject = history.subject AND declared.name = history.name)",
+                    (proofs_ms,),
+                ),
                 "receipt": database.execute("DELETE FROM receipt WHERE asked_ms < ?", (proofs_ms,)),
                 "standing": database.execute("DELETE FROM standing WHERE until_ms <= ?", (now_ms,)),
             }
@@ -317,6 +333,10 @@ class Rights:
                 if table in tables
             ]
         return {table: since_ms for table, since_ms in rows if since_ms is not None}
+
+    def _is_erased(self, database: sqlite3.Connection, subject: str) -> bool:
+        query = "SELECT 1 FROM standing WHERE mark = ? AND granted IS NULL"
+        return database.execute(query, (self.mark(subject),)).fetchone() is not None
 
     # ---- the file -------------------------------------------------------------------------------------
 
@@ -403,7 +423,7 @@ class Standings:
     def __init__(self, data: Path) -> None:
         self._rights = Rights(data)
         self._changes = Changes(data)
-        self._known: dict[int, tuple[frozenset[str] | Literal["erased"], int]] = {}
+        self._known: dict[int, tuple[Standing, int]] = {}
         self._counter = b""
         self._last = 0
         self._day = -1
@@ -419,7 +439,7 @@ class Standings:
         self._read(anew=day != self._day)
         self._counter, self._day = changes, day
 
-    def of(self, subject: str, ts_ms: int) -> frozenset[str] | Literal["erased"] | None:
+    def of(self, subject: str, ts_ms: int) -> Standing | None:
         """What a subject holds at most at an instant: purposes, "erased", or None where nothing was narrowed.
 
         What was seen before a withdrawal was granted then; of who was erased nothing stays, whenever seen.
@@ -449,7 +469,7 @@ def _short(mark: bytes) -> int:
     return int.from_bytes(mark[:8])
 
 
-def _granted(text: str | None) -> frozenset[str] | Literal["erased"]:
+def _granted(text: str | None) -> Standing:
     return "erased" if text is _ERASED else frozenset(filter(None, text.split("+")))
 
 
@@ -468,6 +488,67 @@ def _ask(database: sqlite3.Connection, subject: str, act: Act, now_ms: int) -> N
     database.execute(
         "INSERT OR IGNORE INTO request (subject, act, asked_ms) VALUES (?, ?, ?)", (subject, act, now_ms)
     )
+
+
+def _empty(database: sqlite3.Connection, subject: str) -> int:
+    """Remove what a subject has declared, and its history; give back how many values there were."""
+    database.execute("DELETE FROM history WHERE subject = ?", (subject,))
+    return database.execute("DELETE FROM declared WHERE subject = ?", (subject,)).rowcount
+
+
+def _acknowledge(
+    database: sqlite3.Connection,
+    receipt: bytes,
+    mark: bytes,
+    asked_ms: int,
+    done_ms: int | None,
+    counts: Mapping[str, int],
+) -> None:
+    """Write the receipt of an erasure."""
+    row: Sequence[Any] = (receipt, mark, asked_ms, done_ms, msgspec.json.encode(counts).decode())
+    database.execute("INSERT OR IGNORE INTO receipt VALUES (?, ?, ?, ?, ?)", row)
+
+
+def _known(database: sqlite3.Connection, subject: str, name: str) -> str | None:
+    """The text of a declared value."""
+    query = "SELECT value FROM declared WHERE subject = ? AND name = ?"
+    found = database.execute(query, (subject, name)).fetchone()
+    return None if found is None else str(found[0])
+
+
+def _is_visitors(database: sqlite3.Connection, subject: str, name: str) -> bool:
+    """Whether the last word on a value was the visitor's own."""
+    query = (
+        "SELECT by FROM history WHERE subject = ? AND name = ? AND act IN ('declare', 'alter', 'erase') "
+        "ORDER BY rowid DESC"
+    )
+    return bool(database.execute(query, (subject, name)).fetchone() == ("visitor",))
+
+
+def _put(
+    database: sqlite3.Connection, subject: str, name: str, value: Value, policy: str, by: By, now_ms: int
+) -> None:
+    """Store a value. One that only the site says is private."""
+    text, known = msgspec.json.encode(value).decode(), _known(database, subject, name)
+    if known == text:
+        return
+    database.execute(
+        "INSERT INTO declared (subject, name, value, policy, declared_ms) VALUES (?, ?, ?, ?, ?) "
+        "ON CONFLICT DO UPDATE SET value = excluded.value, policy = excluded.policy, altered_ms = ?",
+        (subject, name, text, policy, now_ms, now_ms),
+    )
+    _note(database, subject, name, "alter" if known else "declare", by, now_ms)
+    if by == "site":
+        _open(database, subject, name, False, by, now_ms)
+
+
+def _open(
+    database: sqlite3.Connection, subject: str, name: str, is_public: bool, by: By, now_ms: int
+) -> None:
+    """Open a value to others, or close it."""
+    query = "UPDATE declared SET public = ?3 WHERE subject = ?1 AND name = ?2 AND public != ?3"
+    if database.execute(query, (subject, name, is_public)).rowcount:
+        _note(database, subject, name, "publish" if is_public else "hide", by, now_ms)
 
 
 def _note(database: sqlite3.Connection, subject: str, name: str, act: str, by: By, now_ms: int) -> None:

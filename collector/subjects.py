@@ -1,13 +1,16 @@
 """Whose data a request may open: the browser with the id cookie, and the account its host vouches for."""
 
+import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from collector import identity
 from collector.capture import Headers
 from collector.identity import Pseudonyms
 from collector.observer import Observer, Scope
-from collector.record import date_of
+from collector.policy import Policy
+from collector.record import LEVELS, date_of
+from collector.rights import Rights, Standing
 
 Account = Callable[[Scope], str | None]
 """The host's answer to who is signed in: an opaque id, the same on every device."""
@@ -21,6 +24,8 @@ class Who:
     """That of the id cookie. Without one a random pseudonym, so that looking for nobody takes as long."""
     has_id: bool
     account: str | None = None
+    standing: Standing | None = None
+    """What the id cookie holds at most, once it was looked up (`Subjects.proven`)."""
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -33,12 +38,16 @@ class Subjects:
 
     def __init__(
         self,
+        policy: Policy,
         observer: Observer,
+        rights: Rights,
         pseudonyms: Pseudonyms,
         account: Account | None,
         failed: Callable[[BaseException], None],
     ) -> None:
+        self._policy = policy
         self._observer = observer
+        self._rights = rights
         self._pseudonyms = pseudonyms
         self._account = account
         self._failed = failed
@@ -53,6 +62,28 @@ class Subjects:
             held is not None,
             self._pseudonyms.of_account(account) if account else None,
         )
+
+    def proven(self, who: Who) -> Who:
+        """The same with its standing, and without an id that proves nothing any more.
+
+        Such an id was erased, or it went with the last purpose that kept it: whoever shows it may be anybody.
+        Waits for the disk: never on an event loop. Raises  OSError, ConfigurationError
+        """
+        found = self._rights.stood(who.browser)
+        if found is None:
+            return who
+        standing, since_ms = found
+        if standing != "erased" and self._keeps_id(standing, since_ms):
+            return replace(who, standing=standing)
+        return replace(who, browser=secrets.token_hex(16), has_id=False, standing=standing)
+
+    def _keeps_id(self, granted: frozenset[str], at_ms: int) -> bool:
+        """Whether these purposes let the browser keep its id, under the policy of that instant."""
+        version = self._policy.in_force(at_ms)
+        if version is None:
+            return False
+        required = {name for name, purpose in version.purposes.items() if not purpose.refusable}
+        return LEVELS["cookie"][version.scope(granted | required)["cookie"]] == "long-lived"
 
     def browser(self, head: Headers, now_ms: int) -> str | None:
         """The pseudonym of a request's id cookie, if it has one. Raises OSError as `of` does."""

@@ -31,7 +31,7 @@ class Places:
 
 def language_of(request: Request) -> Words:
     """The words of the language that ?lang= names, or that the browser likes best."""
-    wanted = request.query_params.get("lang", "")
+    wanted = request.query_params.get("lang", "").lower()
     known = wanted in languages()
     return words(wanted if known else preferred(request.headers.get("accept-language", "")))
 

@@ -1,17 +1,18 @@
 """The words visitors read, in their language: one TOML file a language under browser/words.
 
-Another language is one more file with the same keys; what it leaves out is said in English.
+Another language is one more file with the same keys; what it leaves out is said in English. A file may be of
+one region alone, as pt-br.toml.
 """
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 ENGLISH = "en"
-_WANTED = re.compile(r"\s*([A-Za-z]{1,8})(?:-[A-Za-z0-9]{1,8})*\s*(?:;\s*q=([01](?:\.\d{0,3})?))?\s*")
+_WANTED = re.compile(r"\s*([A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*)\s*(?:;\s*q=([01](?:\.\d{0,3})?))?\s*")
 _MOST_WANTED = 16  # entries of Accept-Language that are looked at
 
 
@@ -49,7 +50,8 @@ def words(language: str) -> Words:
 def _all() -> Mapping[str, Mapping[str, str]]:
     directory = Path(__file__).with_name("browser") / "words"
     return {
-        file.stem: dict(_flat(tomllib.loads(file.read_text("utf-8")))) for file in directory.glob("*.toml")
+        file.stem.lower(): dict(_flat(tomllib.loads(file.read_text("utf-8"))))
+        for file in directory.glob("*.toml")
     }
 
 
@@ -71,7 +73,15 @@ def _preferred(header: str) -> str:
     for place, entry in enumerate(header.split(",")[:_MOST_WANTED]):
         if match := _WANTED.fullmatch(entry):
             wanted.append((-float(match[2] or 1), place, match[1].lower()))
-    return next((language for weight, _, language in sorted(wanted) if weight and language in known), ENGLISH)
+    spoken = (found for weight, _, tag in sorted(wanted) if weight for found in _narrowest_first(tag))
+    return next((language for language in spoken if language in known), ENGLISH)
+
+
+def _narrowest_first(tag: str) -> Iterator[str]:
+    """pt-br, then pt (RFC 4647, 3.4)."""
+    while tag:
+        yield tag
+        tag = tag.rpartition("-")[0]
 
 
 def preferred(accept_language: str) -> str:

@@ -140,7 +140,7 @@ class Writer:
         self._refused[reason] += 1
 
     def declined(self, reason: str, count: int) -> None:
-        """Count declared values that were not stored: unknown_visitor, not_granted or erased."""
+        """Count declared values not stored: unknown_visitor, not_granted, visitors_own or erased."""
         if count:
             self._declined[reason] += count
 

@@ -301,7 +301,10 @@ def _workers_in_words(status: Status) -> Iterator[str]:
     for counter, title in (
         ("bots", "bots"),
         ("unnamed", "fields refused, because their service does not name them"),
-        ("declined", "declared values not stored, for want of a grant or a visitor to store them for"),
+        (
+            "declined",
+            "declared values not stored, for want of a grant or a visitor, or against the visitor's own word",
+        ),
         ("errors", "faults of the collector, none of the site's"),
     ):
         if counts := status.summed(counter):

@@ -90,7 +90,7 @@ def test_after_an_erasure_nothing_is_found_and_nothing_comes_back(site: tuple[Si
     visitor, other = Visitor(served.port, data), Visitor(served.port, data)
     rights = Rights(data)
     for who in (visitor, other):
-        rights.declare(who.subject, {"city": "Almaty"}, "v1", "site", now_ms())
+        rights.declare([who.subject], {"city": "Almaty"}, "v1", now_ms())
         rights.ask(who.subject, now_ms())
         for number in range(12):
             who.view(f"/{number}")

@@ -30,6 +30,7 @@ RULES = policy(
         declared={attribute.name: attribute for attribute in ATTRIBUTES},
     )
 )
+FORM = ("content-type", "application/x-www-form-urlencoded")
 JSON = ("content-type", "application/json")
 
 
@@ -64,6 +65,11 @@ class Site:
     def declare(self, query: str, *headers: tuple[str, str]) -> Any:
         """What the host was told: the names stored, or the error."""
         return json.loads(get(self.collector, f"/declare?{query}", headers=headers).body)
+
+    def edit(self, body: str, *headers: tuple[str, str], act: str = "declared") -> None:
+        """A form of the privacy page."""
+        answer = post(self.collector, f"/_impersonal/privacy/{act}", body.encode(), [FORM, *headers])
+        assert answer.status == 303
 
     def declared(self, *headers: tuple[str, str]) -> Any:
         """Name → value and whether it is public."""
@@ -116,6 +122,67 @@ def test_withdrawing_ends_the_use_whatever_the_cookie_says(site: Site) -> None:
     site.choose("withdraw", "advertising", cookies=old)
     assert site.declared(old) == {"age_band": ["25-34", False]}
     assert site.declare("city=Astana", old) == []
+
+
+def test_the_visitors_own_word_stands(tmp_path: Path) -> None:
+    """What the visitor altered or erased on the page is neither overwritten nor revived, and counted."""
+    site = Site(tmp_path)
+    visitor = cookie_header(site.choose("grant"))
+    assert site.declare("age_band=18-24&orders=1", visitor) == ["age_band", "orders"]
+    site.edit("act=save&name=age_band&value=25-34&public=on", visitor)
+    site.edit("act=erase&name=orders", visitor)
+    for _ in range(2):
+        assert site.declare("age_band=18-24&orders=2&city=Almaty", visitor) == ["city"]
+        assert site.declared(visitor) == {"age_band": ["25-34", True], "city": ["Almaty", False]}
+    assert site.declined == {"visitors_own": 4}
+    site.edit("act=save&name=orders&value=3", visitor)
+    assert site.declared(visitor)["orders"] == [3, False], "the visitor may"
+
+
+def test_what_the_site_alters_is_private_again(tmp_path: Path) -> None:
+    """The visitor opened a value that they saw, not one that is put in its place."""
+    site = Site(tmp_path)
+    visitor = cookie_header(site.choose("grant"))
+    site.declare("city=Almaty", visitor)
+    site.edit("act=save&name=city&value=Almaty&public=on", visitor)
+    assert site.declare("city=Almaty", visitor) == ["city"]
+    assert site.declared(visitor) == {"city": ["Almaty", True]}
+    assert site.declare("city=Astana", visitor) == ["city"]
+    assert site.declared(visitor) == {"city": ["Astana", False]}
+
+
+def test_signing_in_does_not_take_the_visitors_word_away(tmp_path: Path) -> None:
+    """What they altered or erased before they signed in holds for who they are then as well."""
+    site = Site(tmp_path, subject=by_header)
+    visitor, signed_in = cookie_header(site.choose("grant")), ("x-account", "a")
+    site.edit("act=save&name=age_band&value=25-34", visitor)
+    assert site.declare("age_band=18-24&orders=1", visitor, signed_in) == ["orders"]
+    assert site.declared(visitor, signed_in) == {"age_band": ["25-34", False], "orders": [1, False]}
+
+
+def test_an_erased_browser_grants_nothing_to_an_account_either(tmp_path: Path) -> None:
+    """With its stale cookies only what needs no consent is stored; a choice that is made anew counts."""
+    site = Site(tmp_path, subject=by_header)
+    visitor, signed_in = cookie_header(site.choose("grant")), ("x-account", "a")
+    site.declare("city=Almaty", visitor, signed_in)
+    site.edit("what=all", visitor, signed_in, act="erase")
+    assert site.declare("city=Almaty&orders=1", visitor, signed_in) == ["orders"]
+    assert site.declared(visitor, signed_in) == {"orders": [1, False]}
+    assert site.declare("orders=1", visitor) == []
+    assert site.declined == {"not_granted": 1, "erased": 1}
+    again = cookie_header(site.choose("grant", cookies=visitor))
+    assert site.declare("city=Almaty", again, signed_in) == ["city"]
+
+
+def test_a_withdrawn_id_opens_nothing_to_the_site(tmp_path: Path) -> None:
+    """Shown again, it neither reads nor stores even what needs no consent."""
+    site = Site(tmp_path)
+    visitor = cookie_header(site.choose("grant"))
+    site.declare("orders=1", visitor)
+    site.choose("withdraw", cookies=visitor)
+    assert site.declared(visitor) == {}
+    assert site.declare("orders=2", visitor) == []
+    assert site.declined == {"unknown_visitor": 1}
 
 
 def test_a_wider_policy_covers_no_older_consent(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from starlette.routing import Route
 from collector import Collector, ConfigurationError
 from collector.browser import FILES
 from collector.identity import Pseudonyms, new_id
-from collector.policy import Attribute, Service
+from collector.policy import Attribute, Policy, Service
 from collector.record import COLUMNS, FIELDS, LEVELS, Record, encode
 from collector.rights import Answer as Gathered
 from collector.rights import Request as Asked
@@ -61,10 +61,10 @@ def page(request: Request) -> Response:
 class Site:
     """A real site whose collector writes real files."""
 
-    def __init__(self, data: Path, **options: Any) -> None:
+    def __init__(self, data: Path, rules: Policy = RULES, **options: Any) -> None:
         self.data = data
         app = Starlette(routes=[Route("/{path:path}", page)])
-        self.collector = Collector(app, policy=RULES, data=data, privacy="/privacy", **options)
+        self.collector = Collector(app, policy=rules, data=data, privacy="/privacy", **options)
         self.rights = Rights(data)
         self._addresses = (f"198.51.{number // 250}.{number % 250 + 1}" for number in itertools.count())
 
@@ -264,6 +264,7 @@ def test_the_json_reads_back_as_the_contracts_records(site: Site) -> None:
     assert [record.act for record in records if record.kind == "consent"] == ["grant"]
     assert found["reference"] == records[0].visitor == pseudonym(site, visitor)
     assert [(value["name"], value["value"]) for value in found["declared"]] == [("city", "Almaty")]
+    assert found["complete"] is False, "nothing was gathered yet"
     assert [change["act"] for change in found["history"]] == ["declare"]
 
 
@@ -314,7 +315,9 @@ def test_the_rest_is_gathered_by_the_pipeline_and_merged(own: Site) -> None:
     own.rights.answered(Asked(subject, "access", 1), 2)
     shown = own.show(visitor)
     assert "/long-ago" in shown and "Everything was gathered on" in shown
-    assert msgspec.convert(own.data_of(visitor)["records"], list[Record]) == [old, *live]
+    taken = own.data_of(visitor)
+    assert msgspec.convert(taken["records"], list[Record]) == [old, *live]
+    assert taken["complete"] is True
     stranger = own.grant()
     assert "/long-ago" not in own.show(stranger)
 
@@ -345,7 +348,7 @@ def test_a_torn_or_foreign_frame_hides_nothing(own: Site) -> None:
 def test_settings_are_saved_by_the_page(site: Site) -> None:
     """Choosing on the page holds at once, is recorded as done there, and is not counted as a page."""
     visitor = site.grant()
-    body = b"act=choose&purposes=advertising&by=page&back=/privacy%3Fdone%3Dchoice"
+    body = b"act=choose&purposes=statistics&by=page&back=/privacy%3Fdone%3Dchoice"
     answer = post(
         site.collector,
         "/_impersonal/consent",
@@ -360,7 +363,7 @@ def test_settings_are_saved_by_the_page(site: Site) -> None:
 
 
 def test_a_value_is_declared_altered_published_and_erased_by_its_visitor(site: Site) -> None:
-    """Each act shows; public only while the visitor ticks it; a mandatory value is not erased alone."""
+    """Each act shows; public only while the visitor ticks it; a mandatory value goes only with all others."""
     visitor = site.grant()
     site.act("declared", "act=save&name=age_band&value=18-24", visitor)
     assert "public</span>" not in site.show(visitor)
@@ -372,7 +375,9 @@ def test_a_value_is_declared_altered_published_and_erased_by_its_visitor(site: S
         ("city", "Almaty", False),
     ]
     assert "public</span>" in site.show(visitor)
-    assert site.act("declared", "act=erase&name=city", visitor).status == 409
+    refused = site.act("declared", "act=erase&name=city", visitor)
+    assert refused.status == 409 and "or erase all that you have told us" in refused.body.decode()
+    assert "are erased at once, mandatory ones too" in site.show(visitor)
     for _ in range(2):
         assert site.act("declared", "act=erase&name=age_band", visitor).status == 303
     assert [value.name for value in site.rights.declared(subject)] == ["city"]
@@ -437,20 +442,46 @@ def test_erasing_everything_holds_at_once_and_leaves_a_receipt(own: Site) -> Non
     assert own.rights.receipt(receipt_of("0" * 32)) is None
 
 
+def signed_in(scope: Any) -> str | None:
+    return dict(scope["headers"]).get(b"x-account", b"").decode() or None
+
+
+def test_an_act_reaches_account_and_browser(tmp_path: Path) -> None:
+    """What is altered, hidden or erased while signed in is so on the same browser after signing out."""
+    site = Site(tmp_path, subject=signed_in)
+    account, visitor = ("x-account", "customer-1"), site.grant()
+
+    def held(*headers: tuple[str, str]) -> list[tuple[str, bool]]:
+        return [(value["value"], value["public"]) for value in site.data_of(*headers)["declared"]]
+
+    site.act("declared", "act=save&name=city&value=Almaty&public=on", visitor)
+    site.act("declared", "act=save&name=city&value=Astana&public=on", visitor, account)
+    assert held(visitor) == held(visitor, account) == held(account) == [("Astana", True)]
+    site.act("declared", "act=save&name=city&value=Astana", visitor, account)
+    assert held(visitor) == held(account) == [("Astana", False)]
+    site.act("declared", "act=save&name=age_band&value=18-24", visitor, account)
+    assert held(visitor) == [("Astana", False)], "what only the account has stays with it"
+    site.act("declared", "act=erase_all", visitor, account)
+    assert held(visitor) == held(account) == []
+    acts = [(change["name"], change["act"]) for change in site.data_of(visitor, account)["history"]]
+    assert acts[-2:] == [("age_band", "erase"), ("city", "erase")], "each act once"
+
+
 def test_an_account_is_erased_with_the_browser_or_stays(tmp_path: Path) -> None:
     """Erasing a browser keeps what its account declared; erasing everything does not."""
-
-    def signed_in(scope: Any) -> str | None:
-        return dict(scope["headers"]).get(b"x-account", b"").decode() or None
-
     site = Site(tmp_path, subject=signed_in)
     account = ("x-account", "customer-1")
     phone, desk = site.grant(), site.grant()
     site.act("declared", "act=save&name=city&value=Almaty", phone, account)
     assert "Almaty" in site.show(desk, account) and "You are signed in" in site.show(desk, account)
-    assert site.data_of(account)["declared"][0]["value"] == "Almaty", "an account needs no cookie"
+    alone = site.data_of(account)
+    assert alone["declared"][0]["value"] == "Almaty", "an account needs no cookie"
+    assert alone["complete"] is True, "and has no records"
+    assert "done=nothing" in site.act("erase", "what=browser", account).headers("location")[0]
     site.act("erase", "what=browser", phone, account)
     assert "Almaty" in site.show(desk, account)
+    assert site.act("declared", "act=save&name=city&value=x", phone, account).status == 409, "stale cookies"
+    assert site.data_of(phone, account)["reference"] is None
     site.act("erase", "what=all", desk, account)
     assert site.data_of(account) is None
     again = site.grant()
@@ -461,17 +492,26 @@ def test_an_account_is_erased_with_the_browser_or_stays(tmp_path: Path) -> None:
 # ---- proof, forgery, faults ---------------------------------------------------------------------------
 
 
+def withdraw(site: Site, cookies: tuple[str, str], *purposes: str) -> None:
+    """What the page's button does."""
+    body = "act=withdraw&by=page" + "".join(f"&purposes={name}" for name in purposes)
+    assert post(site.collector, "/_impersonal/consent", body.encode(), [FORM, cookies]).status == 303
+
+
 def strangers(site: Site) -> dict[str, tuple[str, str] | None]:
-    """Browsers that prove nothing: no cookie, a broken one, a guessed one, one that was erased."""
-    erased = site.grant()
+    """Browsers that prove nothing: no cookie, a broken or guessed one, one that was erased or taken away."""
+    erased, withdrawn = site.grant(), site.grant()
     site.visit(erased, *("/erased",) * 20)
+    site.visit(withdrawn, *("/withdrawn",) * 20)
     site.act("erase", "what=all", erased)
+    withdraw(site, withdrawn)
     return {
         "no cookie": None,
         "broken": ("cookie", "__Host-id=nonsense"),
         "guessed": ("cookie", f"__Host-id={new_id(date.today()).cookie()}"),
         "reference": ("cookie", f"__Host-id={pseudonym(site, erased)}.2026-W47"),
         "erased": ("cookie", erased[1]),
+        "withdrawn": ("cookie", withdrawn[1]),
     }
 
 
@@ -502,6 +542,53 @@ def test_guesses_and_replays_get_the_same_404_in_the_same_time(
     assert {answer.status for answer in answers.values()} == {404}
     assert len({(answer.body, str(answer.messages[0])) for answer in answers.values()}) == 1
     assert site.data_of(owner) is not None
+
+
+def test_a_withdrawn_id_proves_nothing(own: Site) -> None:
+    """Shown again, from wherever, it opens, gathers, alters and erases nothing; the records stay."""
+    visitor = own.grant()
+    own.visit(visitor, "/mine")
+    own.act("declared", "act=save&name=city&value=Almaty", visitor)
+    withdraw(own, visitor, "advertising")
+    assert own.data_of(visitor) is not None, "a purpose that keeps the id is left"
+    withdraw(own, visitor)
+    before = own.rights.path.read_bytes()
+    assert own.data_of(visitor) is None
+    shown = own.show(visitor)
+    assert "/mine" not in shown and "Almaty" not in shown and "has no identifier" in shown
+    for act, body in (("request", ""), ("declared", "act=erase_all"), ("erase", "what=all")):
+        answer = own.act(act, body, visitor)
+        assert answer.headers("location")[0].startswith("/privacy?done=nothing#")
+        assert answer.headers("set-cookie") == []
+    assert own.act("declared", "act=save&name=city&value=Astana", visitor).status == 409
+    assert own.rights.path.read_bytes() == before
+
+
+def test_a_later_policy_neither_opens_nor_closes_what_an_id_proves(tmp_path: Path) -> None:
+    """Whether an id was taken away is a matter of the version under which its visitor chose."""
+    coarse = purpose("statistics", {**EVERYTHING, "cookie": "none"})
+    first = version(NECESSARY, purpose("statistics", EVERYTHING), purpose("advertising", {"page": "route"}))
+    second = replace(
+        first, id="v2", effective=date(2026, 2, 1), purposes={**first.purposes, "statistics": coarse}
+    )
+    clock = [first.effective_ms]
+    site = Site(tmp_path, rules=policy(first, second), clock=lambda: clock[0])
+    kept, taken = site.grant(), site.grant()
+    site.visit(kept, "/mine")
+    withdraw(site, kept, "advertising")
+    withdraw(site, taken, "statistics")
+    clock[0] = second.effective_ms
+    assert site.data_of(kept) is not None and site.data_of(taken) is None
+
+
+def test_nobody_is_told_that_something_was_erased(own: Site) -> None:
+    """Without id and account there is nothing to gather or erase: the page says so, and no file is made."""
+    for act, body in (("request", ""), ("declared", "act=erase_all"), ("erase", "what=all")):
+        answer = own.act(act, body)
+        assert (answer.status, answer.headers("set-cookie")) == (303, [])
+        assert answer.headers("location")[0].startswith("/privacy?done=nothing#")
+    assert "There is nothing to gather or to erase" in own.show(query="?done=nothing")
+    assert not own.rights.path.exists()
 
 
 ELSEWHERE: tuple[list[tuple[str, str]], ...] = (

@@ -1,5 +1,6 @@
 """rights.sqlite: what visitors said holds, for every worker, and nothing of it outlives its erasure."""
 
+import sqlite3
 import stat
 import threading
 from pathlib import Path
@@ -21,7 +22,7 @@ def rights(tmp_path: Path) -> Rights:
 
 
 def declare(rights: Rights, subject: str = ANN, at_ms: int = 1, **values: str | int | bool) -> bool:
-    return rights.declare(subject, values, "v1", "site", at_ms)
+    return bool(rights.declare([subject], values, "v1", at_ms))
 
 
 def test_reading_makes_no_file(rights: Rights) -> None:
@@ -37,27 +38,90 @@ def test_only_the_owner_reads_the_file(rights: Rights) -> None:
     assert stat.S_IMODE(rights.path.stat().st_mode) == 0o600
 
 
+def alter(rights: Rights, value: str, at_ms: int, *others: str, is_public: bool = False) -> bool:
+    return rights.alter([ANN, *others], "city", value, is_public, "v1", at_ms)
+
+
 def test_a_value_is_declared_altered_published_and_erased(rights: Rights) -> None:
-    """The latest value wins, stays as public as it was, and the history tells every act without a value."""
+    """The latest value wins, is as public as its visitor wants it, and the history tells every act without
+    a value.
+    """
     declare(rights, city="Almaty", year=1990)
-    rights.publish(ANN, "city", True, 2)
-    declare(rights, at_ms=3, city="Astana")
-    declare(rights, at_ms=4, city="Astana")  # which changes nothing
+    alter(rights, "Almaty", 2, is_public=True)
+    declare(rights, at_ms=3, city="Almaty")  # which changes nothing
+    (city, year) = rights.declared(ANN)
+    assert (city.value, city.public, city.declared_ms, city.altered_ms) == ("Almaty", True, 1, None)
+    declare(rights, at_ms=4, city="Astana")
     city, year = rights.declared(ANN)
-    assert (city.value, city.public, city.declared_ms, city.altered_ms) == ("Astana", True, 1, 3)
+    assert (city.value, city.public, city.declared_ms, city.altered_ms) == ("Astana", False, 1, 4)
     assert (year.value, year.public, year.altered_ms) == (1990, False, None)
-    rights.publish(ANN, "city", False, 5)
-    assert rights.forget_declared(ANN, ["city", "nothing"], 6) == 1
-    assert rights.forget_declared(ANN, ["city"], 7) == 0
+    alter(rights, "Aktau", 5, is_public=True)
+    alter(rights, "Atyrau", 6, is_public=False)
+    assert rights.forget_declared([ANN], "city", 7) == 1
+    assert rights.forget_declared([ANN], "city", 8) == 0
     assert [value.name for value in rights.declared(ANN)] == ["year"]
     assert [change for change in rights.history(ANN) if change.name == "city"] == [
         Change("city", "declare", "site", 1),
         Change("city", "publish", "visitor", 2),
-        Change("city", "alter", "site", 3),
-        Change("city", "hide", "visitor", 5),
-        Change("city", "erase", "visitor", 6),
+        Change("city", "alter", "site", 4),
+        Change("city", "hide", "site", 4),
+        Change("city", "alter", "visitor", 5),
+        Change("city", "publish", "visitor", 5),
+        Change("city", "alter", "visitor", 6),
+        Change("city", "hide", "visitor", 6),
+        Change("city", "erase", "visitor", 7),
     ]
     assert rights.declared(BEN) == []
+
+
+def test_the_visitors_word_outlives_its_proofs_time(rights: Rights) -> None:
+    """Whose word a value is stays known for as long as the value, and no longer."""
+    alter(rights, "Almaty", 1)
+    late_ms = 800 * DAY_MS
+    assert rights.expire(lambda *_: 900, 760, late_ms)["history"] == 0
+    assert not declare(rights, at_ms=late_ms, city="Astana")
+    gone = rights.expire(lambda *_: 790, 760, late_ms)
+    assert (gone["declared"], gone["history"]) == (1, 1)
+    assert declare(rights, at_ms=late_ms, city="Astana")
+
+
+def test_one_act_reaches_all_that_is_the_visitors_or_nothing(
+    rights: Rights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is saved or erased is so under account and browser; a fault half way leaves both as they were."""
+    for subject in (ANN, BEN):
+        rights.alter([subject], "city", "Almaty", True, "v1", 1)
+    before = rights.path.read_bytes()
+    kept = "collector.rights._note"
+
+    def fails_the_second_time(*arguments: object, done: list[object] = []) -> None:  # noqa: B006
+        done.append(arguments)
+        if len(done) % 2 == 0:
+            raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(kept, fails_the_second_time)
+        with pytest.raises(OSError, match="cannot be written"):
+            alter(rights, "Astana", 2, BEN)
+        with pytest.raises(OSError, match="cannot be written"):
+            rights.forget_declared([ANN, BEN], None, 2)
+    with monkeypatch.context() as patched:
+        patched.setattr("collector.rights._acknowledge", fails_the_second_time)
+        fails_the_second_time()
+        with pytest.raises(OSError, match="cannot be written"):
+            rights.erase(ANN, RECEIPT, 2, DAY_MS, BEN)
+    assert rights.path.read_bytes() == before
+    assert rights.standing(ANN) is None
+
+    alter(rights, "Astana", 3, BEN)
+    for subject in (ANN, BEN):
+        assert [(value.value, value.public) for value in rights.declared(subject)] == [("Astana", False)]
+    alter(rights, "Atyrau", 4, "cc" * 16)
+    assert rights.declared("cc" * 16) == [], "what an account says is not left behind in a browser"
+    rights.alter([BEN], "city", "Aktau", False, "v1", 5)
+    declare(rights, BEN, at_ms=5, year=1990)
+    assert rights.forget_declared([ANN, BEN], None, 6) == 3
+    assert not declare(rights, at_ms=7, city="Almaty", year=1990), "what one had, none gets back"
 
 
 def test_erasing_leaves_a_tombstone_a_request_and_a_receipt(rights: Rights) -> None:
@@ -88,10 +152,9 @@ def test_who_was_erased_stays_erased(rights: Rights) -> None:
 
 
 def test_an_account_is_emptied_and_may_declare_again(rights: Rights) -> None:
-    """Erasing an account removes its values and history, adds to the receipt, and is no tombstone."""
+    """Erasing an account removes its values and history, is on the receipt, and is no tombstone."""
     declare(rights, BEN, city="Almaty")
-    rights.erase(ANN, RECEIPT, 2, DAY_MS)
-    assert rights.erase_account(BEN, RECEIPT, 2) == 1
+    assert rights.erase(ANN, RECEIPT, 2, DAY_MS, BEN) == 1
     assert (rights.declared(BEN), rights.history(BEN)) == ([], [])
     found = rights.receipt(RECEIPT)
     assert found is not None and (found.done_ms, found.counts) == (None, {"declared": 0, "account": 1})

@@ -191,8 +191,8 @@ def test_declared_values_and_proofs_have_a_retention_as_well(tmp_path: Path) -> 
     rules = declaring()
     rights = Rights(tmp_path)
     tmp_path.joinpath("events").mkdir()
-    rights.declare(VISITOR, {"age_band": "25-34", "city": "Almaty"}, "v1", "site", after(0))
-    rights.declare(VISITOR, {"city": "Astana"}, "v1", "visitor", after(40))
+    rights.declare([VISITOR], {"age_band": "25-34", "city": "Almaty"}, "v1", after(0))
+    rights.alter([VISITOR], "city", "Astana", False, "v1", after(40))
     rights.narrow(VISITOR, [], after(0), after(400))
     rights.erase(f"{8:032x}", b"number", after(0), after(760))
 
@@ -223,7 +223,7 @@ def test_25_months_and_a_day_later_nothing_is_left(tmp_path: Path) -> None:
     names: dict[str, Any] = {"visitor": VISITOR, "purposes": ("statistics",)}
     write(tmp_path, [frame(1, **names), frame(2, **names, service="shop"), frame(3, v=9, **names)])
     rights = Rights(tmp_path)
-    rights.declare(VISITOR, {"city": "Almaty"}, "v1", "site", after(0))
+    rights.declare([VISITOR], {"city": "Almaty"}, "v1", after(0))
     rights.narrow(VISITOR, ["statistics"], after(0), after(400))
     ingest(tmp_path, lambda: after(0), lambda *_: None)
     answer(tmp_path, VISITOR, after(0))

@@ -197,7 +197,7 @@ def test_who_is_not_known_gets_an_empty_answer(tmp_path: Path) -> None:
 
 def test_an_operator_answers_a_letter(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Everything as JSON, the records as CSV, to a private file; then erased, with what is retained."""
-    Rights(data).declare(SUBJECT, {"city": "=Almaty"}, "v1", "visitor", CLOSED_MS)
+    Rights(data).declare([SUBJECT], {"city": "=Almaty"}, "v1", CLOSED_MS)
 
     def says(*arguments: str) -> str:
         assert run(["rights", *arguments, "--data", str(data)]) == 0

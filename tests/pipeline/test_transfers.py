@@ -200,7 +200,7 @@ def declaring(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rights = Rights(data)
     values: dict[str, str | int | bool] = {"age_band": "18-24", "nickname": "Ä"}
     for subject in (*choices, SILENT, ERASED):
-        rights.declare(subject, values, "v2", "site", at(DAY) - 40 * DAY_MS if subject == OLDER else at(DAY))
+        rights.declare([subject], values, "v2", at(DAY) - 40 * DAY_MS if subject == OLDER else at(DAY))
     rights.narrow(WITHDRAWN, ["services"], NOW_MS, UNTIL_MS)
     rights.erase(ERASED, b"receipt", NOW_MS, UNTIL_MS)
     return data
