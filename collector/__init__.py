@@ -4,7 +4,7 @@ policy → consent → capture → writer [enrich → record → sink]
 """
 
 from collector.banner import banner
-from collector.declarations import declare, declared
+from collector.declarations import alter, declare, declared
 from collector.errors import ConfigurationError, DeclarationError, ImpersonalError, PolicyError
 from collector.middleware import Collector, granted, must_ask
 from collector.policy import Policy
@@ -21,6 +21,7 @@ __all__ = [
     "Policy",
     "PolicyError",
     "Sink",
+    "alter",
     "banner",
     "declare",
     "declared",

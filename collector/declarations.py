@@ -1,6 +1,7 @@
-"""What a site lets its visitors say of themselves: `declare` and `declared`, for the site's own handlers.
+"""What a site lets its visitors say of themselves: `declare`, `alter` and `declared`, for its own handlers.
 
     stored = await declare(request.scope, age_band="25-34")
+    stored = await alter(request.scope, age_band="35-44")  # on a form, by the visitor
     values = await declared(request.scope)
 
 A value is checked by the type that the policy gives its attribute, never for its truth. It is stored for a
@@ -62,16 +63,24 @@ class Declarations:
             self._writer.declined(reason, count)
         return stored
 
-    async def alter(self, scope: Scope, name: str, value: Value, *, is_public: bool) -> bool:
-        """Store what the visitor says on the privacy page, and whether others may see it.
+    async def alter(self, scope: Scope, name: str, value: Value, *, is_public: bool | None) -> bool:
+        """Store what the visitor says, and whether others may see it; None where that was not asked.
 
         False, and nothing has changed, where the attribute's purpose is not granted, or for nobody. Raises
         OSError.
         """
         head, now_ms = picked(scope["headers"]), self.observer.clock()
         who, decision = self._subjects.of(scope, head, now_ms), self.observer.decide(head, now_ms)
-
         return await self._threads.run(self._alter, who, decision, name, value, is_public, now_ms)
+
+    async def altered(self, scope: Scope, values: Mapping[str, object]) -> frozenset[str]:
+        """Store what the visitor says on a form of the site; give back the names that were stored."""
+        decision = self.observer.decide(picked(scope["headers"]), self.observer.clock())
+        fitting = _checked(decision.version, values)
+        stored = [
+            name for name, value in fitting.items() if await self.alter(scope, name, value, is_public=None)
+        ]
+        return frozenset(stored)
 
     async def declared(self, scope: Scope) -> dict[str, Declared]:
         """What the visitor has declared (see `declared`)."""
@@ -97,7 +106,7 @@ class Declarations:
         )
 
     def _alter(
-        self, who: Who, decision: Decision, name: str, value: Value, is_public: bool, now_ms: int
+        self, who: Who, decision: Decision, name: str, value: Value, is_public: bool | None, now_ms: int
     ) -> bool:
         who = self._subjects.proven(who)
         if not who.subjects or decision.version is None or not _granted(who, decision, [name]):
@@ -162,6 +171,15 @@ async def declare(scope: Scope, **values: object) -> frozenset[str]:
             store cannot be written
     """
     return await _declarations(scope).declare(scope, values)
+
+
+async def alter(scope: Scope, **values: object) -> frozenset[str]:
+    """The same where the visitor says it now, on a form of the site: their latest word, whatever was before.
+
+    Gives   as `declare`, but for what was altered or erased before; a value that is new is private
+    Raises  as `declare`
+    """
+    return await _declarations(scope).altered(scope, values)
 
 
 async def declared(scope: Scope) -> dict[str, Declared]:

@@ -150,11 +150,18 @@ class Rights:
         return frozenset(stored)
 
     def alter(
-        self, subjects: Sequence[str], name: str, value: Value, is_public: bool, policy: str, now_ms: int
+        self,
+        subjects: Sequence[str],
+        name: str,
+        value: Value,
+        is_public: bool | None,
+        policy: str,
+        now_ms: int,
     ) -> bool:
         """Store what the visitor says, and whether others may see it: under the first of their subjects, and
         wherever else they have a value of that name.
 
+        Takes  is_public: None where it was not asked: then another value than before is private
         False, and nothing is stored, where the first was erased.
         """
         with self._writing() as database:
@@ -162,8 +169,9 @@ class Rights:
                 return False
             for subject in subjects:
                 if subject == subjects[0] or _known(database, subject, name) is not None:
-                    _put(database, subject, name, value, policy, "visitor", now_ms)
-                    _open(database, subject, name, is_public, "visitor", now_ms)
+                    is_new = _put(database, subject, name, value, policy, "visitor", now_ms)
+                    if is_new or is_public is not None:
+                        _open(database, subject, name, bool(is_public), "visitor", now_ms)
         return True
 
     def forget_declared(self, subjects: Sequence[str], name: str | None, now_ms: int) -> int:
@@ -527,11 +535,11 @@ def _is_visitors(database: sqlite3.Connection, subject: str, name: str) -> bool:
 
 def _put(
     database: sqlite3.Connection, subject: str, name: str, value: Value, policy: str, by: By, now_ms: int
-) -> None:
-    """Store a value. One that only the site says is private."""
+) -> bool:
+    """Store a value; whether it is another one than before. One that only the site says is private."""
     text, known = msgspec.json.encode(value).decode(), _known(database, subject, name)
     if known == text:
-        return
+        return False
     database.execute(
         "INSERT INTO declared (subject, name, value, policy, declared_ms) VALUES (?, ?, ?, ?, ?) "
         "ON CONFLICT DO UPDATE SET value = excluded.value, policy = excluded.policy, altered_ms = ?",
@@ -540,6 +548,7 @@ def _put(
     _note(database, subject, name, "alter" if known else "declare", by, now_ms)
     if by == "site":
         _open(database, subject, name, False, by, now_ms)
+    return True
 
 
 def _open(

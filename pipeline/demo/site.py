@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from collector import Collector, DeclarationError, banner, declare, declared, load
+from collector import Collector, DeclarationError, alter, banner, declared, load
 from pipeline.demo.content import ARTICLES, CLOUDS, MONTHS, PRODUCTS
 
 HERE = Path(__file__).parent
@@ -166,7 +166,7 @@ async def _tell(request: Request) -> Response:
     body = (await request.body())[:64].decode("latin-1")
     answer = parse_qs(body).get("age_band", [""])[0]
     with suppress(DeclarationError):
-        await declare(request.scope, age_band=answer)
+        await alter(request.scope, age_band=answer)
     return RedirectResponse("/about#age", 303)
 
 

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from collector import Collector, ConfigurationError, DeclarationError, MemorySink, declare, declared
+from collector import Collector, ConfigurationError, DeclarationError, MemorySink, alter, declare, declared
 from collector.declared import checked, read
 from collector.policy import Attribute, Policy
 from tests.asgi import Answer, cookie_header, get, http_scope, post
@@ -43,12 +43,16 @@ async def _declare(request: Request) -> Response:
         return JSONResponse(str(error), 400)
 
 
+async def _alter(request: Request) -> Response:
+    return JSONResponse(sorted(await alter(request.scope, **request.query_params)))
+
+
 async def _declared(request: Request) -> Response:
     found = await declared(request.scope)
     return JSONResponse({name: [value.value, value.public] for name, value in found.items()})
 
 
-APP = Starlette(routes=[Route("/declare", _declare), Route("/declared", _declared)])
+APP = Starlette(routes=[Route("/declare", _declare), Route("/alter", _alter), Route("/declared", _declared)])
 
 
 class Site:
@@ -137,6 +141,21 @@ def test_the_visitors_own_word_stands(tmp_path: Path) -> None:
     assert site.declined == {"visitors_own": 4}
     site.edit("act=save&name=orders&value=3", visitor)
     assert site.declared(visitor)["orders"] == [3, False], "the visitor may"
+
+
+def test_a_form_of_the_site_is_the_visitors_word_as_well(tmp_path: Path) -> None:
+    """Their latest word wins, wherever they say it; what they opened stays open while they say the same."""
+    site = Site(tmp_path)
+    visitor = cookie_header(site.choose("grant", "statistics"))
+    site.edit("act=save&name=age_band&value=25-34&public=on", visitor)
+    for said, is_public in (("25-34", True), ("18-24", False)):
+        stored = get(site.collector, f"/alter?age_band={said}&city=Almaty", headers=[visitor])
+        assert json.loads(stored.body) == ["age_band"]
+        assert site.declared(visitor) == {"age_band": [said, is_public]}
+    assert site.declare("age_band=18-24", visitor) == []
+    site.edit("act=erase&name=age_band", visitor)
+    get(site.collector, "/alter?age_band=25-34", headers=[visitor])
+    assert site.declared(visitor) == {"age_band": ["25-34", False]}
 
 
 def test_what_the_site_alters_is_private_again(tmp_path: Path) -> None:
