@@ -97,13 +97,14 @@ class Choices:
         today = date_of(now_ms)
         via = "fetch" if is_json(request) else "form"
         choice = _choice(form, via, before, version, today)
-        after = Decision(version, _granted(version, choice), consent.Reason.CHOICE, choice, version)
+        after = self._observer.decide_on(choice, head, now_ms)
         try:
             held = await self._held(request.scope, head, before, after, now_ms)
         except OSError as error:
             self._writer.failed(error)
             return refusal(503, NOT_STORED)
-        wanted = LEVELS["cookie"][after.levels["cookie"]] == "long-lived"
+        reached = version.scope(after.granted, after.consented)["cookie"]
+        wanted = LEVELS["cookie"][reached] == "long-lived"
         visitor = (held or identity.new_id(today)) if wanted else held
         page = form.u or referring_page(request)
 
@@ -179,11 +180,6 @@ class Choices:
 
 
 NOT_STORED = "your choice could not be stored: please try again"
-
-
-def _granted(version: Version, choice: Choice) -> tuple[str, ...]:
-    required = set(version.purposes) - consent.refusable(version)
-    return tuple(sorted(choice.granted | required))
 
 
 def _choice(form: ConsentForm, via: str, before: Decision, version: Version, today: date) -> Choice:

@@ -423,7 +423,7 @@ class Assembler:
             "id": "",
             "ts_ms": 0,
             "policy": version.id,
-            "purposes": decision.granted,
+            "purposes": decision.granted if seen.kind == "consent" else decision.recorded,
         }
         if decision.consented is not None:
             values["consent"] = decision.consented.id

@@ -221,6 +221,28 @@ def test_conservation_holds_after_a_flood() -> None:
     assert (counters["written"], counters["dropped"], counters["queued"]) == (2700, {"bot": 300}, 0)
 
 
+def test_what_is_granted_after_records_of_the_day_is_recorded_from_tomorrow_on() -> None:
+    """No record of a granted purpose stands under a name that no cookie opens, and nobody is two that day."""
+    now_ms = 1_796_000_123_456
+    site = Site(EXEMPT, clock=lambda: now_ms)
+    get(site.collector, "/product/before")
+    cookies = site.grant(u="/product/before")
+    for path in "abc":
+        get(site.collector, f"/product/{path}", headers=[cookies])
+    answer = get(site.collector, "/api", headers=[cookies])
+    assert json.loads(answer.body) == {"granted": ["advertising", "necessary", "statistics"]}
+    now_ms += DAY_MS
+    get(site.collector, "/product/tomorrow", headers=[cookies])
+    consent, *views = sorted(site.records(), key=lambda record: record.kind)
+    assert consent.purposes == ("advertising", "necessary", "statistics")
+    *today, tomorrow = sorted(views, key=lambda view: view.ts_ms)
+    assert len(today) == 4 and len({view.visitor for view in today}) == 1
+    assert {view.purposes for view in today} == {("necessary", "statistics")}
+    assert {view.network for view in today} == {None}
+    assert (tomorrow.purposes, tomorrow.network) == (consent.purposes, "193.0.6.0/24")
+    assert tomorrow.visitor == consent.visitor != today[0].visitor
+
+
 # ---- consent -------------------------------------------------------------------------------------------
 
 
