@@ -183,16 +183,28 @@ NOT_STORED = "your choice could not be stored: please try again"
 
 
 def _choice(form: ConsentForm, via: str, before: Decision, version: Version, today: date) -> Choice:
-    refusable = consent.refusable(version)
-    named = frozenset(form.purposes) or refusable
+    named = frozenset(form.purposes) or consent.refusable(version)
     granted: frozenset[str] = frozenset()
     if form.act == "grant":
         granted = named
     elif form.act == "choose":
         granted = frozenset(form.purposes)
     elif form.act == "withdraw":
-        granted = (frozenset(before.granted) & refusable) - named
+        version, granted = _left(before, version, named)
     return Choice(version.id, today, granted, identity.began(before, today), via)
+
+
+def _left(before: Decision, version: Version, ended: frozenset[str]) -> tuple[Version, frozenset[str]]:
+    """What a withdrawal leaves, and under which version: never consent to more than was asked about.
+
+    The version of the consent stays, so that what has widened since is still asked. It cannot where nothing
+    is left, which ends the asking as a refusal does, nor where it does not know a purpose that ends.
+    """
+    left = (frozenset(before.granted) & consent.refusable(version)) - ended
+    consented = before.consented
+    if consented and left and ended <= frozenset(consented.purposes):
+        return consented, left
+    return version, left - before.widened
 
 
 def _act(form: ConsentForm, choice: Choice) -> str:

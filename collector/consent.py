@@ -123,6 +123,16 @@ class Decision:
         return self if kept == self.granted else replace(self, granted=kept)
 
     @cached_property
+    def widened(self) -> frozenset[str]:
+        """The purposes that the visitor granted when they asked for less: never to be ticked beforehand."""
+        version, choice, consented = self.version, self.choice, self.consented
+        if version is None or choice is None or consented is None:
+            return frozenset()
+        return frozenset(
+            name for name in choice.granted & frozenset(version.purposes) if version.widens(name, consented)
+        )
+
+    @cached_property
     def ask(self) -> bool:
         """Whether the visitor is still to be asked: no choice yet, or the policy has widened since."""
         if self.version is None or not refusable(self.version):

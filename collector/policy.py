@@ -173,9 +173,12 @@ class Version:
 
     def exceeds(self, older: "Version") -> bool:
         """Whether a consent to `older` leaves something of this version unasked."""
-        asked = {name: purpose for name, purpose in self.purposes.items() if purpose.refusable}
-        return any(purpose.exceeds(older.purposes.get(name)) for name, purpose in asked.items()) or any(
-            attribute.purpose in asked and not older.declares(attribute)
+        return any(purpose.refusable and self.widens(name, older) for name, purpose in self.purposes.items())
+
+    def widens(self, name: str, older: "Version") -> bool:
+        """Whether one of this version's purposes asks for more than under `older`, an attribute included."""
+        return self.purposes[name].exceeds(older.purposes.get(name)) or any(
+            attribute.purpose == name and not older.declares(attribute)
             for attribute in self.declared.values()
         )
 
