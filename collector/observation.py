@@ -443,8 +443,12 @@ class Assembler:
         return Known(decision, values, step_ms, tools.day(seen), tuple(each), unnamed)
 
     def _readers(self, seen: Observation, service: Service | None) -> tuple[Rows, Unnamed]:
-        """The readers of what may be recorded, chosen once for the fields of each decision."""
+        """The readers of what may be recorded, chosen once for the fields of each decision.
+
+        A consent is the site's, wherever it was given: no service's regulation can take away who gave it.
+        """
         fields = _fields(seen)
+        service = None if seen.kind == "consent" else service
         key = (id(fields), seen.kind, service.name if service else "")
         chosen = self._chosen.get(key)
         if chosen is None:

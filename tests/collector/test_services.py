@@ -27,6 +27,18 @@ def test_what_a_service_does_not_name_is_counted() -> None:
     assert all(name.startswith("shop.") for name in refused)
 
 
+def test_a_consent_given_within_a_service_proves_who_gave_it() -> None:
+    """A regulation that names no pseudonym is about visits, and leaves the proof of a consent alone."""
+    nameless = Service("shop", "/product", {"path": "mandatory"}, 30)
+    site = Site(policy(version(NECESSARY, purpose("statistics", EVERYTHING), services=(nameless,))))
+    get(site.collector, "/", headers=[site.grant(u="/product/1")])
+    consent, shop, home = site.records()
+    assert (consent.kind, consent.service, shop.service) == ("consent", "shop", "shop")
+    assert consent.visitor == home.visitor is not None
+    assert shop.visitor is None
+    assert site.collector.writer.counters()["unnamed"]["shop.visitor"] == 1, "of the view alone"
+
+
 def test_what_no_purpose_grants_is_not_refused_by_the_service() -> None:
     """A field that was not granted was never asked of the service."""
     coarse = policy(version(NECESSARY, purpose("statistics", {"page": "path"}), services=(SHOP,)))
