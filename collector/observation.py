@@ -116,6 +116,7 @@ class Tools:
         self._own_hosts = own_hosts
         remember = lru_cache(maxsize=2048)
         self._page_path = remember(page.page_path)
+        self._place = remember(page.place)
         self._campaign = remember(capture.campaign)
         self._referrer_host = remember(capture.referrer_host)
         self._client_address = remember(self._read_address)
@@ -138,6 +139,10 @@ class Tools:
     def path(self, seen: Observation) -> str:
         """The canonical page address."""
         return self._page_path(seen.raw_path, seen.path, seen.root_path)
+
+    def place(self, seen: Observation) -> str:
+        """Where in the site the page lies, for its service's regulation alone: nothing is blanked in it."""
+        return self._place(seen.raw_path, seen.path, seen.root_path)
 
     def route(self, seen: Observation) -> str | None:
         """The page as the app's own route table names it."""
@@ -376,7 +381,7 @@ class Assembler:
     def _service(self, seen: Observation) -> Service | None:
         version = seen.decision.version
         assert version is not None  # noqa: S101 - without a version nothing is observed
-        return version.service_at(self._tools.path(seen)) if version.services else None
+        return version.service_at(self._tools.place(seen)) if version.services else None
 
     def _values(self, seen: Observation, known: Known) -> dict[str, Any]:
         values = known.values.copy()
