@@ -1,5 +1,6 @@
 """Consent: what holds for a browser, and its choices, each durable before it is answered."""
 
+from collections.abc import Iterable
 from datetime import date
 from typing import Literal
 
@@ -11,13 +12,13 @@ from collector import consent, identity
 from collector.beacons import is_view_id
 from collector.capture import Headers, picked
 from collector.consent import Choice, Decision
-from collector.identity import Pseudonyms, VisitorId
-from collector.observation import MAX_AGENT_BYTES
+from collector.identity import VisitorId
 from collector.observer import Observer, Scope
 from collector.policy import Version
 from collector.rate_limit import RateLimit
 from collector.record import DAY_MS, LEVELS, date_of
 from collector.rights import Rights
+from collector.subjects import Subjects
 from collector.web import (
     NO_STORE,
     Threads,
@@ -54,12 +55,12 @@ class Choices:
     """Answers for consent."""
 
     def __init__(
-        self, observer: Observer, writer: Writer, rights: Rights, pseudonyms: Pseudonyms, threads: Threads
+        self, observer: Observer, writer: Writer, rights: Rights, subjects: Subjects, threads: Threads
     ) -> None:
         self._observer = observer
         self._writer = writer
         self._rights = rights
-        self._pseudonyms = pseudonyms
+        self._subjects = subjects
         self._threads = threads
         self._limit = RateLimit()  # each is a sync of the disk
 
@@ -133,32 +134,33 @@ class Choices:
 
         Raises  OSError where that could not be stored
         """
-        held = self._observer.visitor_id(head, now_ms)
-        address = self._observer.address(scope, head)
         is_narrower = not set(before.granted) <= set(after.granted)
 
         def stand() -> bool:
-            if held:
-                subject, days = self._pseudonyms.of_id(held.bits), STANDING_DAYS
-            elif address:  # for the rest of the day, as long as this pseudonym lives
-                agent = head.get(b"user-agent", b"")[:MAX_AGENT_BYTES]
-                subject, days = self._pseudonyms.anew().of_day(now_ms, address, agent), 1
-            else:
-                return True
-            return self._stand(subject, after.granted, is_narrower, now_ms, now_ms + days * DAY_MS)
+            subject = self._subjects.browser(head, now_ms)
+            if is_narrower or subject is None:
+                today = self._subjects.of_the_day(scope, head, now_ms)
+                self._stand_today(today, after.granted, subject is not None, is_narrower, now_ms)
+            standing = self._rights.standing(subject) if subject else None
+            if subject and standing != "erased" and (is_narrower or standing is not None):
+                self._rights.narrow(subject, after.granted, now_ms, now_ms + STANDING_DAYS * DAY_MS)
+            return standing != "erased"
 
+        held = self._observer.visitor_id(head, now_ms)
         return held if await self._threads.run(stand) else None
 
-    def _stand(
-        self, subject: str, granted: tuple[str, ...], is_narrower: bool, now_ms: int, until_ms: int
-    ) -> bool:
-        """Hold every worker to a narrower choice, whatever cookie it meets; False for who was erased."""
-        standing = self._rights.standing(subject)
-        if standing == "erased":
-            return False
-        if is_narrower or standing is not None:
-            self._rights.narrow(subject, granted, now_ms, until_ms)
-        return True
+    def _stand_today(
+        self, subject: str | None, granted: Iterable[str], has_id: bool, is_narrower: bool, now_ms: int
+    ) -> None:
+        """Hold whoever comes without an id to a choice, as long as the day's pseudonym lives.
+
+        Made with an id, a choice narrows what others of the same pseudonym said, and never widens it.
+        """
+        standing = self._rights.standing(subject) if subject else None
+        if has_id and isinstance(standing, frozenset):
+            granted = standing.intersection(granted)
+        if subject and (is_narrower or standing is not None):
+            self._rights.narrow(subject, granted, now_ms, now_ms + DAY_MS)
 
     def _report_granting_view(
         self,

@@ -204,10 +204,10 @@ class Tools:
         return msgspec.structs.replace(seen, decision=narrowed)
 
     def _subject(self, seen: Observation) -> str | None:
-        """Under which pseudonym a withdrawal was noted; neighbours who share one of a day share that, too."""
+        """Under which pseudonym a withdrawal was noted (as `Subjects.held_to`), recorded or not."""
         if seen.id_cookie and (visitor_id := self._visitor_id(seen.id_cookie, self.date(seen))):
             return self.of_id(visitor_id.bits)
-        return self.of_day(seen) if self.mode(seen) == "daily" else None
+        return self.of_day(seen)
 
     def of_day(self, seen: Observation) -> str | None:
         """The pseudonym of the day; None where the address is unknown."""

@@ -14,6 +14,7 @@ import re
 import secrets
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -235,7 +236,8 @@ class Privacy:
         head, now_ms = picked(request.scope["headers"]), self._observer.clock()
         who = self._subjects.of(request.scope, head, now_ms)
         number = secrets.token_hex(16)
-        if who.subjects and not await self._stored(self._erase, who, form.what, receipt_of(number), now_ms):
+        today = partial(self._subjects.of_the_day, request.scope, head, now_ms)
+        if not await self._stored(self._erase, who, today, form.what, receipt_of(number), now_ms):
             return await self._page(request, 503, "not_stored")
         response = self._back(request, "erased", "receipt")
         if who.subjects:
@@ -258,12 +260,21 @@ class Privacy:
             known = names or [value.name for value in self._rights.declared(subject)]
             self._rights.forget_declared(subject, known, now_ms)
 
-    def _erase(self, who: Who, what: Literal["all", "browser"], receipt: bytes, now_ms: int) -> None:
+    def _erase(
+        self,
+        who: Who,
+        today: Callable[[], str | None],
+        what: Literal["all", "browser"],
+        receipt: bytes,
+        now_ms: int,
+    ) -> None:
         days = max(STANDING_DAYS, self._policy.controller.proof_days)  # old logs may come back from a back-up
         if who.has_id:
             self._rights.erase(who.browser, receipt, now_ms, now_ms + days * DAY_MS)
         if who.account and what == "all":
             self._rights.erase_account(who.account, receipt, now_ms)
+        if subject := today():  # so that an old consent cookie alone does not go on
+            self._rights.narrow(subject, (), now_ms, now_ms + DAY_MS)
 
     # ---- shared ---------------------------------------------------------------------------------------
 
