@@ -106,7 +106,9 @@ class Choices:
             return refusal(503, NOT_STORED)
         reached = version.scope(after.granted, after.consented)["cookie"]
         wanted = LEVELS["cookie"][reached] == "long-lived"
-        visitor = (held or identity.new_id(today)) if wanted else held
+        visitor = held
+        if wanted and not (held and form.act == "withdraw"):  # which prolongs nothing
+            visitor = identity.granted_id(held, today)
         page = form.u or referring_page(request)
 
         record = self._observer.reported(request.scope, head, after, "consent", page)
@@ -121,7 +123,7 @@ class Choices:
 
         response = _answer(after, via, form.back or page)
         set_cookie(response, consent.COOKIE, choice.cookie(), choice.lifetime_days)
-        if wanted and visitor and held is None:
+        if wanted and visitor and visitor != held:
             set_cookie(response, identity.COOKIE, visitor.cookie(), consent.GRANT_DAYS)
         elif not wanted and identity.COOKIE in request.cookies:
             set_cookie(response, identity.COOKIE, "", 0)

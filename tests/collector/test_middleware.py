@@ -268,6 +268,24 @@ def test_visits_never_prolong_the_id() -> None:
     assert get(site.collector, headers=[cookies]).headers("set-cookie") == []
 
 
+def test_granting_again_renews_the_id_for_as_long_as_the_consent() -> None:
+    """The same visitor for another 13 months; a withdrawal of one purpose prolongs nothing."""
+    now_ms = 1_796_000_123_456
+    site, choice = Site(clock=lambda: now_ms), ("content-type", "application/json")
+    old = site.grant()
+    now_ms += 380 * DAY_MS
+    withdrawal = b'{"act": "withdraw", "purposes": ["advertising"]}'
+    assert "__Host-id" not in post(site.collector, "/_impersonal/consent", withdrawal, [choice, old]).cookies
+    answer = post(site.collector, "/_impersonal/consent", b'{"act": "grant"}', [choice, old])
+    renewed = answer.cookies["__Host-id"]
+    assert renewed["max-age"] == str(395 * 24 * 3600)
+    assert renewed.value.partition(".")[0] in old[1] and renewed.value not in old[1]
+    now_ms += 20 * DAY_MS
+    get(site.collector, headers=[cookie_header(answer)])
+    first, *_, view = site.records()
+    assert view.kind == "view" and view.visitor == first.visitor is not None
+
+
 def test_a_refusal_leaves_no_identifier() -> None:
     """The cookie is the same for everybody who refuses on one day, and the record names nobody."""
     site = Site()
