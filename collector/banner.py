@@ -97,6 +97,7 @@ class _Question:
         self.consented = decision.consented
         self.granted = decision.granted
         self.allowed = decision.choice.granted if decision.choice else frozenset[str]()
+        self.widened = decision.widened
         self.reason = decision.reason
         before = decision.consented and decision.consented.id
         self._key = (decision.version.id, before, self.granted, self.allowed, self.reason)
@@ -114,9 +115,7 @@ class _Question:
 
     def is_kept(self, purpose: Purpose) -> bool:
         """Whether the visitor granted it before, and it asks for no more than then."""
-        if self.consented is None or purpose.name not in self.allowed:
-            return False
-        return not purpose.exceeds(self.consented.purposes.get(purpose.name))
+        return purpose.name in self.allowed - self.widened
 
     def is_on(self, purpose: Purpose) -> bool:
         """Whether it holds although the visitor never granted it."""
@@ -154,18 +153,22 @@ def _purpose(purpose: Purpose, question: _Question, say: Words) -> Mapping[str, 
         for category, level in purpose.fields.items()
         if level != "none"
     ]
-    is_kept = question.is_kept(purpose)
     note = say("banner.on") if question.is_on(purpose) else ""
-    if purpose.name in question.allowed and not is_kept:
+    if purpose.name in question.widened:
         note = say("banner.before")
     return {
         "name": purpose.name,
         "title": say(f"banner.purpose.{purpose.name}"),
         "text": purpose.said_in(say.language),
         "note": note,
-        "is_kept": is_kept,
+        "is_kept": question.is_kept(purpose),
         "records": ", ".join(recorded) or say("banner.nothing"),
         "kept": say("banner.days", days=purpose.retention_days),
+        "declared": " ".join(
+            attribute.said_in(say.language)
+            for attribute in question.version.declared.values()
+            if attribute.purpose == purpose.name
+        ),
         "recipients": ", ".join(purpose.recipients) or say("banner.nobody"),
     }
 

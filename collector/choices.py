@@ -1,5 +1,6 @@
 """Consent: what holds for a browser, and its choices, each durable before it is answered."""
 
+from collections.abc import Iterable
 from datetime import date
 from typing import Literal
 
@@ -11,13 +12,13 @@ from collector import consent, identity
 from collector.beacons import is_view_id
 from collector.capture import Headers, picked
 from collector.consent import Choice, Decision
-from collector.identity import Pseudonyms, VisitorId
-from collector.observation import MAX_AGENT_BYTES
+from collector.identity import VisitorId
 from collector.observer import Observer, Scope
 from collector.policy import Version
 from collector.rate_limit import RateLimit
 from collector.record import DAY_MS, LEVELS, date_of
 from collector.rights import Rights
+from collector.subjects import Subjects, Who
 from collector.web import (
     NO_STORE,
     Threads,
@@ -54,12 +55,12 @@ class Choices:
     """Answers for consent."""
 
     def __init__(
-        self, observer: Observer, writer: Writer, rights: Rights, pseudonyms: Pseudonyms, threads: Threads
+        self, observer: Observer, writer: Writer, rights: Rights, subjects: Subjects, threads: Threads
     ) -> None:
         self._observer = observer
         self._writer = writer
         self._rights = rights
-        self._pseudonyms = pseudonyms
+        self._subjects = subjects
         self._threads = threads
         self._limit = RateLimit()  # each is a sync of the disk
 
@@ -97,20 +98,24 @@ class Choices:
         today = date_of(now_ms)
         via = "fetch" if is_json(request) else "form"
         choice = _choice(form, via, before, version, today)
-        after = Decision(version, _granted(version, choice), consent.Reason.CHOICE, choice, version)
+        after = self._observer.decide_on(choice, head, now_ms)
         try:
             held = await self._held(request.scope, head, before, after, now_ms)
         except OSError as error:
             self._writer.failed(error)
             return refusal(503, NOT_STORED)
-        wanted = LEVELS["cookie"][after.levels["cookie"]] == "long-lived"
-        visitor = (held or identity.new_id(today)) if wanted else held
+        reached = version.scope(after.granted, after.consented)["cookie"]
+        wanted = LEVELS["cookie"][reached] == "long-lived"
+        visitor = held
+        if wanted and not (held and form.act == "withdraw"):  # which prolongs nothing
+            visitor = identity.granted_id(held, today)
         page = form.u or referring_page(request)
 
         record = self._observer.reported(request.scope, head, after, "consent", page)
         record.id_cookie = visitor.cookie().encode() if visitor else None
         record.act, record.via = _act(form, choice), form.by or via
-        record.first = True if before.choice is None and held is None else None
+        is_new = before.choice is None and self._observer.visitor_id(head, now_ms) is None
+        record.first = True if is_new else None
         if not await self._writer.durable(record):
             return refusal(503, NOT_STORED)
         # The privacy page is none of the site's pages and is not counted.
@@ -119,7 +124,7 @@ class Choices:
 
         response = _answer(after, via, form.back or page)
         set_cookie(response, consent.COOKIE, choice.cookie(), choice.lifetime_days)
-        if wanted and visitor and held is None:
+        if wanted and visitor and visitor != held:
             set_cookie(response, identity.COOKIE, visitor.cookie(), consent.GRANT_DAYS)
         elif not wanted and identity.COOKIE in request.cookies:
             set_cookie(response, identity.COOKIE, "", 0)
@@ -128,36 +133,40 @@ class Choices:
     async def _held(
         self, scope: Scope, head: Headers, before: Decision, after: Decision, now_ms: int
     ) -> VisitorId | None:
-        """The id that the browser holds, none where it was erased; what it withdraws ends everywhere.
+        """The id that the browser holds, none where it was erased or taken away; what it withdraws ends
+        everywhere.
 
         Raises  OSError where that could not be stored
         """
-        held = self._observer.visitor_id(head, now_ms)
-        address = self._observer.address(scope, head)
         is_narrower = not set(before.granted) <= set(after.granted)
 
         def stand() -> bool:
-            if held:
-                subject, days = self._pseudonyms.of_id(held.bits), STANDING_DAYS
-            elif address:  # for the rest of the day, as long as this pseudonym lives
-                agent = head.get(b"user-agent", b"")[:MAX_AGENT_BYTES]
-                subject, days = self._pseudonyms.anew().of_day(now_ms, address, agent), 1
-            else:
-                return True
-            return self._stand(subject, after.granted, is_narrower, now_ms, now_ms + days * DAY_MS)
+            subject = self._subjects.browser(head, now_ms)
+            if is_narrower or subject is None:
+                today = self._subjects.of_the_day(scope, head, now_ms)
+                self._stand_today(today, after.granted, subject is not None, is_narrower, now_ms)
+            who = self._subjects.proven(Who(subject, has_id=True)) if subject else None
+            if who is None or not who.has_id:
+                return False
+            if is_narrower or who.standing is not None:
+                self._rights.narrow(who.browser, after.granted, now_ms, now_ms + STANDING_DAYS * DAY_MS)
+            return True
 
+        held = self._observer.visitor_id(head, now_ms)
         return held if await self._threads.run(stand) else None
 
-    def _stand(
-        self, subject: str, granted: tuple[str, ...], is_narrower: bool, now_ms: int, until_ms: int
-    ) -> bool:
-        """Hold every worker to a narrower choice, whatever cookie it meets; False for who was erased."""
-        standing = self._rights.standing(subject)
-        if standing == "erased":
-            return False
-        if is_narrower or standing is not None:
-            self._rights.narrow(subject, granted, now_ms, until_ms)
-        return True
+    def _stand_today(
+        self, subject: str | None, granted: Iterable[str], has_id: bool, is_narrower: bool, now_ms: int
+    ) -> None:
+        """Hold whoever comes without an id to a choice, as long as the day's pseudonym lives.
+
+        Made with an id, a choice narrows what others of the same pseudonym said, and never widens it.
+        """
+        standing = self._rights.standing(subject) if subject else None
+        if has_id and isinstance(standing, frozenset):
+            granted = standing.intersection(granted)
+        if subject and (is_narrower or standing is not None):
+            self._rights.narrow(subject, granted, now_ms, now_ms + DAY_MS)
 
     def _report_granting_view(
         self,
@@ -181,22 +190,29 @@ class Choices:
 NOT_STORED = "your choice could not be stored: please try again"
 
 
-def _granted(version: Version, choice: Choice) -> tuple[str, ...]:
-    required = set(version.purposes) - consent.refusable(version)
-    return tuple(sorted(choice.granted | required))
-
-
 def _choice(form: ConsentForm, via: str, before: Decision, version: Version, today: date) -> Choice:
-    refusable = consent.refusable(version)
-    named = frozenset(form.purposes) or refusable
+    named = frozenset(form.purposes) or consent.refusable(version)
     granted: frozenset[str] = frozenset()
     if form.act == "grant":
         granted = named
     elif form.act == "choose":
         granted = frozenset(form.purposes)
     elif form.act == "withdraw":
-        granted = (frozenset(before.granted) & refusable) - named
+        version, granted = _left(before, version, named)
     return Choice(version.id, today, granted, identity.began(before, today), via)
+
+
+def _left(before: Decision, version: Version, ended: frozenset[str]) -> tuple[Version, frozenset[str]]:
+    """What a withdrawal leaves, and under which version: never consent to more than was asked about.
+
+    The version of the consent stays, so that what has widened since is still asked. It cannot where nothing
+    is left, which ends the asking as a refusal does, nor where it does not know a purpose that ends.
+    """
+    left = (frozenset(before.granted) & consent.refusable(version)) - ended
+    consented = before.consented
+    if consented and left and ended <= frozenset(consented.purposes):
+        return consented, left
+    return version, left - before.widened
 
 
 def _act(form: ConsentForm, choice: Choice) -> str:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from functools import cached_property
 
 from collector.policy import Levels, Policy, Version, fields_within
-from collector.record import DAY_MS, Field, date_of
+from collector.record import DAY_MS, LEVELS, Field, date_of
 
 COOKIE = "__Host-consent"
 GRANT_DAYS = 395  # 13 months: the CNIL's ceiling for a tracker and its consent (deliberation 2020-091)
@@ -58,7 +58,11 @@ class Choice:
 
 
 def read_choice(cookie: bytes | None, policy: Policy, today: date) -> Choice | None:
-    """The choice a cookie holds; None for none, an unreadable, a future or an outlived one."""
+    """The choice a cookie holds; None for none, an unreadable, a future or an outlived one.
+
+    One under a version that this policy does not know (another worker may be ahead) grants nothing: that
+    it was a refusal cannot be ruled out.
+    """
     match = _COOKIE.fullmatch(cookie or b"")
     if match is None:
         return None
@@ -66,13 +70,14 @@ def read_choice(cookie: bytes | None, policy: Policy, today: date) -> Choice | N
         day = date.fromisoformat(match["day"].decode())
     except ValueError:
         return None
+    granted = frozenset(filter(None, match["granted"].decode().split("+")))
     version = policy.version(match["version"].decode())
-    if version is None:
+    if version is not None:
+        granted &= refusable(version)
+    choice = Choice(match["version"].decode(), day, granted, match["began"].decode(), match["via"].decode())
+    if not day <= today < day + timedelta(days=choice.lifetime_days):
         return None
-    chosen = frozenset(match["granted"].decode().split("+")) & refusable(version)
-    choice = Choice(version.id, day, chosen, match["began"].decode(), match["via"].decode())
-    alive = day <= today < day + timedelta(days=choice.lifetime_days)
-    return choice if alive else None
+    return choice if version else replace(choice, granted=frozenset())
 
 
 def refusable(version: Version) -> frozenset[str]:
@@ -91,11 +96,18 @@ class Decision:
     choice: Choice | None = None
     consented: Version | None = None
     """The version the choice was made under."""
+    waiting: frozenset[str] = frozenset()
+    """Of those granted, what is recorded from the next UTC day on only (see `_waits`)."""
+
+    @cached_property
+    def recorded(self) -> tuple[str, ...]:
+        """The purposes that a record of now is for, sorted."""
+        return tuple(name for name in self.granted if name not in self.waiting)
 
     @cached_property
     def levels(self) -> Levels:
-        """The precision reached in each category."""
-        return self.version.scope(self.granted, self.consented) if self.version else {}
+        """The precision that records reach in each category."""
+        return self.version.scope(self.recorded, self.consented) if self.version else {}
 
     @cached_property
     def fields(self) -> tuple[Field, ...]:
@@ -109,6 +121,16 @@ class Decision:
         purposes = self.version.purposes
         kept = tuple(name for name in self.granted if name in granted or not purposes[name].refusable)
         return self if kept == self.granted else replace(self, granted=kept)
+
+    @cached_property
+    def widened(self) -> frozenset[str]:
+        """The purposes that the visitor granted when they asked for less: never to be ticked beforehand."""
+        version, choice, consented = self.version, self.choice, self.consented
+        if version is None or choice is None or consented is None:
+            return frozenset()
+        return frozenset(
+            name for name in choice.granted & frozenset(version.purposes) if version.widens(name, consented)
+        )
 
     @cached_property
     def ask(self) -> bool:
@@ -125,25 +147,42 @@ def decide(
     version = policy.in_force(ts_ms)
     if version is None:
         return Decision(None, (), Reason.NO_POLICY)
-    choice = read_choice(cookie, policy, date_of(ts_ms))
+    today = date_of(ts_ms)
+    choice = read_choice(cookie, policy, today)
     consented = policy.version(choice.version) if choice else None
     opted_out = gpc or dnt
-    granted = []
-    for name, purpose in version.purposes.items():
-        if not purpose.refusable:
-            granted.append(name)
-        elif choice and consented and name in consented.purposes:
-            if name in choice.granted:
-                granted.append(name)
-        elif purpose.default == "granted" and not opted_out:
-            granted.append(name)
+    unasked = _unasked(version, opted_out)
+    granted = unasked
     if choice:
-        reason = Reason.CHOICE
-    elif opted_out:
+        chosen = refusable(version) & frozenset(consented.purposes if consented else version.purposes)
+        granted = (unasked - chosen) | (choice.granted & chosen)
+    if opted_out and consented is None:
         reason = Reason.GPC if gpc else Reason.DNT
     else:
-        reason = Reason.DEFAULT
-    return Decision(version, tuple(sorted(granted)), reason, choice, consented)
+        reason = Reason.CHOICE if choice else Reason.DEFAULT
+    decision = Decision(version, tuple(sorted(granted)), reason, choice, consented)
+    return replace(decision, waiting=granted - unasked) if _waits(decision, today) else decision
+
+
+def _unasked(version: Version, opted_out: bool) -> frozenset[str]:
+    """What holds without a choice."""
+    return frozenset(
+        name
+        for name, purpose in version.purposes.items()
+        if not purpose.refusable or (purpose.default == "granted" and not opted_out)
+    )
+
+
+def _waits(decision: Decision, today: date) -> bool:
+    """Whether what a choice of today granted is recorded from tomorrow on.
+
+    A visitor who was known by the day's pseudonym keeps it until midnight, or one visitor would be two. What
+    was granted together with an id must not stand under a name that no cookie opens: nobody could be shown
+    those records, nor erase them.
+    """
+    choice = decision.choice
+    is_of_today = choice is not None and choice.day == today and choice.began == "daily"
+    return is_of_today and LEVELS["cookie"][decision.levels["cookie"]] == "long-lived"
 
 
 class Decider:

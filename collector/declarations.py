@@ -40,12 +40,17 @@ class Declarations:
         """What the visitor of a request allows, whatever an older cookie says."""
         head, now_ms = picked(scope["headers"]), self.observer.clock()
         decision = self.observer.decide(head, now_ms)
+        least = decision.within(frozenset())
+        if least is decision:
+            return decision
         try:
-            subject = self._subjects.browser(head, now_ms) if self._standings else None
+            if not self._writer.is_running:  # whose thread looks several times a second
+                self._standings.refresh(now_ms)
+            subject = self._subjects.held_to(scope, head, now_ms) if self._standings else None
             standing = self._standings.of(subject, now_ms) if subject else None
-        except OSError as error:  # without its keys nobody knows: the host gets the smaller answer
+        except Exception as error:  # the host gets the smaller answer
             self._writer.failed(error)
-            standing = "erased"
+            return least
         return held_to(decision, standing)
 
     async def declare(self, scope: Scope, values: Mapping[str, object]) -> frozenset[str]:

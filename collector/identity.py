@@ -8,7 +8,7 @@ import contextlib
 import os
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from hashlib import blake2b
 from pathlib import Path
@@ -26,7 +26,7 @@ _COOKIE = re.compile(rb"([0-9a-f]{32})\.(\d{4})-W(\d\d)")
 
 @dataclass(frozen=True, slots=True)
 class VisitorId:
-    """The id cookie: 128 random bits and the ISO week in which the visitor granted them."""
+    """The id cookie: 128 random bits and the ISO week in which the visitor last granted them."""
 
     bits: str
     """32 hex digits; never logged."""
@@ -41,6 +41,15 @@ class VisitorId:
 def new_id(today: date) -> VisitorId:
     """An identifier for a visitor who just granted one."""
     return VisitorId(secrets.token_hex(16), iso_week(today))
+
+
+def granted_id(held: VisitorId | None, today: date) -> VisitorId:
+    """The identifier of a visitor who grants one now: theirs for another 13 months, or a new one.
+
+    It lasts as long as the consent that was just given; under the same bits access and erasure go on finding
+    everything.
+    """
+    return replace(held, cohort=iso_week(today)) if held else new_id(today)
 
 
 def iso_week(day: date) -> str:

@@ -109,8 +109,10 @@ class Collector:
             quota_bytes=quota,
         )
         self.app = Injection(app, self._observer, self.writer.failed) if inject else app
-        rights, pseudonyms = Rights(directory), Pseudonyms(directory)
-        subjects = Subjects(self.policy, self._observer, rights, pseudonyms, subject, self.writer.failed)
+        rights = Rights(directory)
+        subjects = Subjects(
+            self.policy, self._observer, rights, Pseudonyms(directory), subject, self.writer.failed
+        )
         self._declarations = declarations.Declarations(
             self._observer, self.writer, rights, standings, subjects
         )
@@ -119,7 +121,6 @@ class Collector:
             self._observer,
             self.writer,
             rights,
-            pseudonyms,
             subjects,
             self._declarations,
             Places(path, privacy or path + "/privacy"),

@@ -116,6 +116,7 @@ class Tools:
         self._own_hosts = own_hosts
         remember = lru_cache(maxsize=2048)
         self._page_path = remember(page.page_path)
+        self._place = remember(page.place)
         self._campaign = remember(capture.campaign)
         self._referrer_host = remember(capture.referrer_host)
         self._client_address = remember(self._read_address)
@@ -138,6 +139,10 @@ class Tools:
     def path(self, seen: Observation) -> str:
         """The canonical page address."""
         return self._page_path(seen.raw_path, seen.path, seen.root_path)
+
+    def place(self, seen: Observation) -> str:
+        """Where in the site the page lies, for its service's regulation alone: nothing is blanked in it."""
+        return self._place(seen.raw_path, seen.path, seen.root_path)
 
     def route(self, seen: Observation) -> str | None:
         """The page as the app's own route table names it."""
@@ -199,10 +204,10 @@ class Tools:
         return msgspec.structs.replace(seen, decision=narrowed)
 
     def _subject(self, seen: Observation) -> str | None:
-        """Under which pseudonym a withdrawal was noted; neighbours who share one of a day share that, too."""
+        """Under which pseudonym a withdrawal was noted (as `Subjects.held_to`), recorded or not."""
         if seen.id_cookie and (visitor_id := self._visitor_id(seen.id_cookie, self.date(seen))):
             return self.of_id(visitor_id.bits)
-        return self.of_day(seen) if self.mode(seen) == "daily" else None
+        return self.of_day(seen)
 
     def of_day(self, seen: Observation) -> str | None:
         """The pseudonym of the day; None where the address is unknown."""
@@ -376,7 +381,7 @@ class Assembler:
     def _service(self, seen: Observation) -> Service | None:
         version = seen.decision.version
         assert version is not None  # noqa: S101 - without a version nothing is observed
-        return version.service_at(self._tools.path(seen)) if version.services else None
+        return version.service_at(self._tools.place(seen)) if version.services else None
 
     def _values(self, seen: Observation, known: Known) -> dict[str, Any]:
         values = known.values.copy()
@@ -423,7 +428,7 @@ class Assembler:
             "id": "",
             "ts_ms": 0,
             "policy": version.id,
-            "purposes": decision.granted,
+            "purposes": decision.granted if seen.kind == "consent" else decision.recorded,
         }
         if decision.consented is not None:
             values["consent"] = decision.consented.id
@@ -443,8 +448,12 @@ class Assembler:
         return Known(decision, values, step_ms, tools.day(seen), tuple(each), unnamed)
 
     def _readers(self, seen: Observation, service: Service | None) -> tuple[Rows, Unnamed]:
-        """The readers of what may be recorded, chosen once for the fields of each decision."""
+        """The readers of what may be recorded, chosen once for the fields of each decision.
+
+        A consent is the site's, wherever it was given: no service's regulation can take away who gave it.
+        """
         fields = _fields(seen)
+        service = None if seen.kind == "consent" else service
         key = (id(fields), seen.kind, service.name if service else "")
         chosen = self._chosen.get(key)
         if chosen is None:

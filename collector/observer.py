@@ -5,7 +5,7 @@ from typing import Any
 
 from collector import capture, consent, identity, page
 from collector.capture import Headers
-from collector.consent import MAX_COOKIE_BYTES, Decider, Decision
+from collector.consent import MAX_COOKIE_BYTES, Choice, Decider, Decision
 from collector.errors import ConfigurationError
 from collector.identity import VisitorId, read_id
 from collector.observation import (
@@ -50,6 +50,11 @@ class Observer:
         if gpc is None and dnt is None:
             return self._decide(ts_ms, cookie, False, False)
         return self._decide(ts_ms, cookie, *consent.signals(gpc, dnt))
+
+    def decide_on(self, choice: Choice, head: Headers, ts_ms: int) -> Decision:
+        """The same for a request with the cookie of a choice, which none has sent yet."""
+        signals = consent.signals(head.get(b"sec-gpc"), head.get(b"dnt"))
+        return self._decide(ts_ms, choice.cookie().encode(), *signals)
 
     def visitor_id(self, head: Headers, ts_ms: int) -> VisitorId | None:
         """The id a request's cookie holds."""

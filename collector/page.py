@@ -39,6 +39,18 @@ def page_path(raw_path: bytes | None, path: str, root_path: str = "") -> str:
     A random word of small letters, or one under 20 characters, cannot be told from a name and stays: a site
     that puts people's names or short keys in its paths should grant the page level `route`.
     """
+    segments, directory, too_long = _read(raw_path, path, root_path)
+    return _bounded(_scrubbed(segments), directory, too_long)
+
+
+def place(raw_path: bytes | None, path: str, root_path: str = "") -> str:
+    """Where in the site a page lies: `page_path` with nothing blanked, which no record may hold."""
+    segments, _, _ = _read(raw_path, path, root_path)
+    return "/" + "/".join(segments)
+
+
+def _read(raw_path: bytes | None, path: str, root_path: str) -> tuple[list[str], bool, bool]:
+    """Canonical segments, whether they name a directory, and whether the last ones are missing."""
     raw = raw_path or _quoted(path)
     raw = re.split(rb"[?#]", raw[: _MAX_RAW + 1], maxsplit=1)[0]
     too_long = len(raw) > _MAX_RAW
@@ -50,7 +62,7 @@ def page_path(raw_path: bytes | None, path: str, root_path: str = "") -> str:
     if segments[: len(root)] != root:
         segments = root + segments
         directory = directory and bool(raw)
-    return _bounded(_scrubbed(segments), directory, too_long)
+    return segments, directory, too_long
 
 
 def _quoted(text: str) -> bytes:

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
+from urllib.parse import quote
 
+from collector.page import place
 from collector.record import DAY_MS, FIELDS, LEVELS, Field
 
 PURPOSES: dict[str, str] = {
@@ -87,9 +89,14 @@ class Service:
     """Field name → mandatory or optional."""
     retention_days: int
 
+    @cached_property
+    def place(self) -> str:
+        """The mount as `page.place` spells it."""
+        return place(quote(self.mount, safe="/%").encode(), self.mount)
+
     def covers(self, path: str) -> bool:
-        """Whether a path lies under the mount."""
-        return path == self.mount or path.startswith(self.mount + "/")
+        """Whether a path, as `page.place` spells it, lies under the mount."""
+        return path == self.place or path.startswith(self.place + "/")
 
 
 ATTRIBUTE_TYPES = ("text", "choice", "integer", "boolean", "date")
@@ -144,9 +151,9 @@ class Version:
         return (self.effective.toordinal() - _EPOCH) * DAY_MS
 
     def service_at(self, path: str) -> Service | None:
-        """The service a path belongs to; of nested mounts the deepest."""
+        """The service a path, as `page.place` spells it, belongs to; of nested mounts the deepest."""
         covering = [service for service in self.services.values() if service.covers(path)]
-        return max(covering, key=lambda service: len(service.mount), default=None)
+        return max(covering, key=lambda service: len(service.place), default=None)
 
     def scope(self, granted: Iterable[str], consented: "Version | None" = None) -> dict[str, int]:
         """The precision that these purposes reach together in each category.
@@ -173,9 +180,12 @@ class Version:
 
     def exceeds(self, older: "Version") -> bool:
         """Whether a consent to `older` leaves something of this version unasked."""
-        asked = {name: purpose for name, purpose in self.purposes.items() if purpose.refusable}
-        return any(purpose.exceeds(older.purposes.get(name)) for name, purpose in asked.items()) or any(
-            attribute.purpose in asked and not older.declares(attribute)
+        return any(purpose.refusable and self.widens(name, older) for name, purpose in self.purposes.items())
+
+    def widens(self, name: str, older: "Version") -> bool:
+        """Whether one of this version's purposes asks for more than under `older`, an attribute included."""
+        return self.purposes[name].exceeds(older.purposes.get(name)) or any(
+            attribute.purpose == name and not older.declares(attribute)
             for attribute in self.declared.values()
         )
 

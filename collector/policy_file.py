@@ -300,9 +300,9 @@ def _version(reader: _Reader, table: Mapping[str, Any], path: Path) -> Version:
                 f'is "{attribute.purpose}", which this version does not name',
                 f"use one of {', '.join(version.purposes)}",
             )
-    mounts = [service.mount for service in version.services.values()]
+    places = [service.place for service in version.services.values()]
     for name, service in version.services.items():
-        if mounts.count(service.mount) > 1:
+        if places.count(service.place) > 1:
             reader.mistake((*path, "services", name, "mount"), "is taken", "give every service its own mount")
     return version
 

@@ -29,7 +29,7 @@ from collector.declarations import Declarations, held_to
 from collector.declared import read as read_value
 from collector.errors import DeclarationError
 from collector.holdings import Holdings
-from collector.observer import Observer
+from collector.observer import Observer, Scope
 from collector.policy import Attribute, Policy
 from collector.privacy_view import Seen, view_of
 from collector.rate_limit import RateLimit
@@ -232,13 +232,15 @@ class Privacy:
             return await self._page(request, 400, "unreadable")
         head, now_ms = picked(request.scope["headers"]), self._observer.clock()
         who = self._subjects.of(request.scope, head, now_ms)
-        number = secrets.token_hex(16)
+        number, decision = secrets.token_hex(16), self._observer.decide(head, now_ms)
+        if decision.within(frozenset()) is not decision:  # so that an old consent cookie alone does not go on
+            await self._threads.run(self._hold_today, request.scope, head, now_ms)
         if not await self._threads.run(self._erase, who, form.what, receipt_of(number), now_ms):
             return self._back(request, "nothing", "settings")
         response = self._back(request, "erased", "receipt")
         set_cookie(response, RECEIPT_COOKIE, number, RECEIPT_DAYS)
         set_cookie(response, identity.COOKIE, "", 0)
-        refused_choice = _refusal(self._observer.decide(head, now_ms), date_of(now_ms))
+        refused_choice = _refusal(decision, date_of(now_ms))
         if refused_choice is not None:
             set_cookie(response, consent.COOKIE, refused_choice.cookie(), refused_choice.lifetime_days)
         return response
@@ -258,6 +260,11 @@ class Privacy:
         if subjects:
             self._rights.forget_declared(subjects, name, now_ms)
         return bool(subjects)
+
+    def _hold_today(self, scope: Scope, head: Headers, now_ms: int) -> None:
+        """Whoever comes without an id from the same address and browser has granted nothing, for a day."""
+        if subject := self._subjects.of_the_day(scope, head, now_ms):
+            self._rights.narrow(subject, (), now_ms, now_ms + DAY_MS)
 
     def _erase(self, who: Who, what: Literal["all", "browser"], receipt: bytes, now_ms: int) -> bool:
         """Whether there is somebody to erase."""

@@ -38,6 +38,7 @@ class PurposeView:
     title: str
     text: str
     is_on: bool
+    note: str
     is_refusable: bool
     ground: str
     fields: list[tuple[str, str]]
@@ -176,11 +177,13 @@ def _titles(purposes: tuple[str, ...], words: Words) -> str:
 
 
 def _purpose(purpose: Purpose, decision: Decision, words: Words) -> PurposeView:
+    is_widened = purpose.name in decision.widened
     return PurposeView(
         purpose.name,
         _title("purposes", purpose.name, words),
         purpose.said_in(words.language),
-        purpose.name in decision.granted,
+        purpose.name in decision.granted and not is_widened,
+        words("banner.before") if is_widened else "",
         purpose.refusable,
         words(f"privacy.basis.{purpose.basis}"),
         [
@@ -305,7 +308,7 @@ def _choice(record: Record, words: Words) -> ChoiceView:
         words(f"privacy.acts.{record.act}") if record.act else "",
         words(f"privacy.via.{record.via}") if record.via else "",
         _titles(record.purposes, words),
-        record.policy,
+        record.consent or record.policy,
     )
 
 

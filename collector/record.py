@@ -69,7 +69,7 @@ class Field:
 
 FIELDS: tuple[Field, ...] = (
     Field("visitor", "VARCHAR", "cookie", "daily", "Pseudonym: keyed hash of a daily salt or the id cookie."),
-    Field("cohort", "VARCHAR", "cookie", "long-lived", "ISO week in which the id cookie was granted."),
+    Field("cohort", "VARCHAR", "cookie", "long-lived", "ISO week in which the id cookie was last granted."),
     Field("device", "VARCHAR", "browser", "device", "Device class: mobile, tablet, desktop or other."),
     Field("browser", "VARCHAR", "browser", "family", "Browser family, for example Firefox."),
     Field("os", "VARCHAR", "browser", "family", "Operating system family, for example Android."),

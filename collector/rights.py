@@ -13,6 +13,7 @@ call returns; a removed row is overwritten (secure_delete). Calls wait for the d
 
 import os
 import sqlite3
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -435,17 +436,19 @@ class Standings:
         self._counter = b""
         self._last = 0
         self._day = -1
+        self._refreshing = threading.Lock()
 
     def __bool__(self) -> bool:
         return bool(self._known)
 
     def refresh(self, now_ms: int) -> None:
         """Learn what any worker was told since the last call: a few microseconds where nothing changed."""
-        changes, day = self._changes.counter(), now_ms // DAY_MS
-        if not changes or (changes == self._counter and day == self._day):
-            return
-        self._read(anew=day != self._day)
-        self._counter, self._day = changes, day
+        with self._refreshing:
+            changes, day = self._changes.counter(), now_ms // DAY_MS
+            if not changes or (changes == self._counter and day == self._day):
+                return
+            self._read(anew=day != self._day)
+            self._counter, self._day = changes, day
 
     def of(self, subject: str, ts_ms: int) -> Standing | None:
         """What a subject holds at most at an instant: purposes, "erased", or None where nothing was narrowed.

@@ -21,7 +21,6 @@ from collector.banner import Fragments
 from collector.beacons import Beacons, no_content
 from collector.choices import Choices
 from collector.declarations import Declarations
-from collector.identity import Pseudonyms
 from collector.observer import Observer, Scope
 from collector.policy import Policy
 from collector.policy_page import PolicyPage
@@ -44,14 +43,13 @@ class Routes:
         observer: Observer,
         writer: Writer,
         rights: Rights,
-        pseudonyms: Pseudonyms,
         subjects: Subjects,
         declarations: Declarations,
         places: Places,
     ) -> None:
         self._beacons = Beacons(observer, writer)
         self._threads = Threads()
-        self._choices = Choices(observer, writer, rights, pseudonyms, self._threads)
+        self._choices = Choices(observer, writer, rights, subjects, self._threads)
         policies = PolicyPage(policy, observer.clock, places)
         privacy = Privacy(policy, observer, writer, rights, subjects, declarations, places)
         self._routes: dict[tuple[str, str], Callable[[Request], Awaitable[Response]]] = {

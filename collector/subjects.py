@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from collector import identity
 from collector.capture import Headers
 from collector.identity import Pseudonyms
+from collector.observation import MAX_AGENT_BYTES
 from collector.observer import Observer, Scope
 from collector.policy import Policy
 from collector.record import LEVELS, date_of
@@ -89,6 +90,22 @@ class Subjects:
         """The pseudonym of a request's id cookie, if it has one. Raises OSError as `of` does."""
         held = self._observer.visitor_id(head, now_ms)
         return self._pseudonyms.of_id(held.bits) if held else None
+
+    def of_the_day(self, scope: Scope, head: Headers, now_ms: int) -> str | None:
+        """The day's pseudonym of a request; None where its address is unknown. Raises OSError as `of` does.
+
+        The salt is read anew each time: in memory it would outlive its day.
+        """
+        address = self._observer.address(scope, head)
+        agent = head.get(b"user-agent", b"")[:MAX_AGENT_BYTES]
+        return self._pseudonyms.anew().of_day(now_ms, address, agent) if address else None
+
+    def held_to(self, scope: Scope, head: Headers, now_ms: int) -> str | None:
+        """Under which pseudonym a withdrawal is noted: the id cookie's, without one the day's.
+
+        Neighbours who share the day's share what was noted, too. Raises OSError as `of` does.
+        """
+        return self.browser(head, now_ms) or self.of_the_day(scope, head, now_ms)
 
     def _signed_in(self, scope: Scope) -> str | None:
         if self._account is None:

@@ -117,6 +117,11 @@ class Writer:
 
     # ---- event loop -----------------------------------------------------------------------------------
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the writer thread was started and has not ended."""
+        return self._thread is not None
+
     def put(self, seen: Observation) -> None:
         """Queue an observation, or drop and count it when the queue is full."""
         waiting = len(self._queue)

@@ -31,7 +31,7 @@ class Proof:
     via: str
     """banner, page, form, fetch or signal."""
     policy: str
-    """The version in force, which is the one that was asked about."""
+    """The version that was asked about: the one in force, or an older one that a withdrawal left standing."""
     purposes: tuple[str, ...]
     """What held from then on, with what cannot be refused."""
     service: str | None

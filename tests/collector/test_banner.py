@@ -20,7 +20,7 @@ from starlette.routing import Mount, Route
 import collector.browser
 from collector import Collector, ConfigurationError, MemorySink, banner
 from collector.consent import COOKIE, Choice
-from collector.policy import Policy
+from collector.policy import Attribute, Policy
 from collector.record import LEVELS
 from collector.words import languages
 from tests.asgi import Answer, get, http_scope, post
@@ -140,6 +140,25 @@ def test_a_wider_policy_asks_again_and_keeps_what_was_granted() -> None:
     assert boxes(text) == {"statistics": True, "advertising": False, "improvement": False, "services": False}
     assert "Policy v2: Advertising asks for more." in text
     assert text.count("You allowed less before") == text.count("On until you turn it off") == 1
+
+
+def test_what_is_to_be_declared_is_named_and_makes_a_policy_wider() -> None:
+    """In the policy's words, in the visitor's language; a new attribute is not ticked with its purpose."""
+    faith = Attribute("faith", "text", "statistics", 90, "Your religion.", texts={"kk": "Дініңіз."})
+    city = Attribute("city", "text", "advertising", 90, "Your city.")
+    purposes = purpose("statistics"), purpose("advertising")
+    first = replace(version(*purposes), declared={"city": city})
+    later = replace(
+        version(*purposes, version_id="v2", effective=date(2026, 12, 1)),
+        declared={"faith": faith, "city": city},
+    )
+    rules = policy(first, later)
+    assert "Your religion." not in shown(get(site(rules)))
+    text = shown(get(site(rules, NOW + timedelta(days=10)), headers=chosen("statistics", "advertising")))
+    assert boxes(text) == {"statistics": False, "advertising": True}
+    assert text.count("You allowed less before") == 1
+    assert text.count("You may be asked") == text.count("Your religion.") + text.count("Your city.") == 2
+    assert "Дініңіз." in shown(get(site(rules, NOW + timedelta(days=10)), "/?in=kk"))
 
 
 @pytest.mark.parametrize(("header", "name"), [("sec-gpc", "Sec-GPC"), ("dnt", "DNT")])

@@ -95,6 +95,36 @@ def test_a_refusal_is_remembered_six_months_and_a_grant_thirteen() -> None:
         assert read_choice(gone, CONSENTED, TODAY) is None
 
 
+def test_a_choice_under_an_unknown_version_grants_nothing_and_is_asked_again() -> None:
+    """A worker that does not know the version yet, or no longer, does not take a refusal for silence."""
+    for held in (cookie(version_id="v9"), cookie("advertising", "statistics", version_id="v9")):
+        decision = decide(EXEMPT, NOW_MS, held)
+        assert (decision.granted, decision.reason, decision.ask) == (("necessary",), Reason.CHOICE, True)
+        assert decide(EXEMPT, NOW_MS, held, gpc=True).reason is Reason.GPC
+    outlived = cookie(version_id="v9", day=TODAY - timedelta(days=REFUSAL_DAYS))
+    assert decide(EXEMPT, NOW_MS, outlived) == decide(EXEMPT, NOW_MS)
+
+
+@pytest.mark.parametrize(
+    ("granted", "gpc", "recorded"),
+    [
+        (("advertising", "statistics"), False, ("necessary", "statistics")),
+        (("advertising", "statistics"), True, ("necessary",)),
+        (("advertising",), False, ("necessary",)),
+        (("statistics",), True, ("necessary", "statistics")),  # under the day's pseudonym for good
+    ],
+)
+def test_an_id_granted_on_a_day_that_began_without_waits_until_tomorrow(
+    granted: tuple[str, ...], gpc: bool, recorded: tuple[str, ...]
+) -> None:
+    """Recorded is until then what held without a choice; asked by the host, all of it holds at once."""
+    held = Choice("v1", TODAY, frozenset(granted), "daily").cookie().encode()
+    decision = decide(EXEMPT, NOW_MS, held, gpc=gpc)
+    assert decision.recorded == recorded
+    assert decision.granted == tuple(sorted(("necessary", *granted)))
+    assert decide(EXEMPT, NOW_MS + DAY_MS, held, gpc=gpc).recorded == decision.granted
+
+
 def test_a_choice_from_the_future_is_not_believed() -> None:
     """A day that has not come was not written by this server."""
     assert read_choice(cookie("statistics", day=TODAY + timedelta(days=1)), CONSENTED, TODAY) is None

@@ -17,7 +17,7 @@ from collector import Collector, ConfigurationError, MemorySink, PolicyError, gr
 from collector.policy import Policy
 from collector.record import DAY_MS, FIELDS, Record, decode, frames
 from tests.asgi import FIREFOX, GOOGLEBOT, App, Message, call, cookie_header, get, http_scope, post
-from tests.policies import CONSENTED, EVERYTHING, EXEMPT, policy, purpose, version
+from tests.policies import BY_DAY, CONSENTED, EVERYTHING, EXEMPT, NECESSARY, policy, purpose, version
 
 PAGE = "<!doctype html><title>Hello</title>"
 
@@ -221,6 +221,28 @@ def test_conservation_holds_after_a_flood() -> None:
     assert (counters["written"], counters["dropped"], counters["queued"]) == (2700, {"bot": 300}, 0)
 
 
+def test_what_is_granted_after_records_of_the_day_is_recorded_from_tomorrow_on() -> None:
+    """No record of a granted purpose stands under a name that no cookie opens, and nobody is two that day."""
+    now_ms = 1_796_000_123_456
+    site = Site(EXEMPT, clock=lambda: now_ms)
+    get(site.collector, "/product/before")
+    cookies = site.grant(u="/product/before")
+    for path in "abc":
+        get(site.collector, f"/product/{path}", headers=[cookies])
+    answer = get(site.collector, "/api", headers=[cookies])
+    assert json.loads(answer.body) == {"granted": ["advertising", "necessary", "statistics"]}
+    now_ms += DAY_MS
+    get(site.collector, "/product/tomorrow", headers=[cookies])
+    consent, *views = sorted(site.records(), key=lambda record: record.kind)
+    assert consent.purposes == ("advertising", "necessary", "statistics")
+    *today, tomorrow = sorted(views, key=lambda view: view.ts_ms)
+    assert len(today) == 4 and len({view.visitor for view in today}) == 1
+    assert {view.purposes for view in today} == {("necessary", "statistics")}
+    assert {view.network for view in today} == {None}
+    assert (tomorrow.purposes, tomorrow.network) == (consent.purposes, "193.0.6.0/24")
+    assert tomorrow.visitor == consent.visitor != today[0].visitor
+
+
 # ---- consent -------------------------------------------------------------------------------------------
 
 
@@ -244,6 +266,24 @@ def test_visits_never_prolong_the_id() -> None:
     site = Site()
     cookies = site.grant("statistics")
     assert get(site.collector, headers=[cookies]).headers("set-cookie") == []
+
+
+def test_granting_again_renews_the_id_for_as_long_as_the_consent() -> None:
+    """The same visitor for another 13 months; a withdrawal of one purpose prolongs nothing."""
+    now_ms = 1_796_000_123_456
+    site, choice = Site(clock=lambda: now_ms), ("content-type", "application/json")
+    old = site.grant()
+    now_ms += 380 * DAY_MS
+    withdrawal = b'{"act": "withdraw", "purposes": ["advertising"]}'
+    assert "__Host-id" not in post(site.collector, "/_impersonal/consent", withdrawal, [choice, old]).cookies
+    answer = post(site.collector, "/_impersonal/consent", b'{"act": "grant"}', [choice, old])
+    renewed = answer.cookies["__Host-id"]
+    assert renewed["max-age"] == str(395 * 24 * 3600)
+    assert renewed.value.partition(".")[0] in old[1] and renewed.value not in old[1]
+    now_ms += 20 * DAY_MS
+    get(site.collector, headers=[cookie_header(answer)])
+    first, *_, view = site.records()
+    assert view.kind == "view" and view.visitor == first.visitor is not None
 
 
 def test_a_refusal_leaves_no_identifier() -> None:
@@ -333,6 +373,63 @@ def test_who_is_known_by_the_day_alone_is_held_to_a_refusal_for_that_day(tmp_pat
         "/product/granted",
         "/product/tomorrow",
     ]
+
+
+COUNTED = policy(version(purpose("statistics", {"page": "path", "time": "second"}), NECESSARY))
+"""After consent, without any pseudonym."""
+
+
+@pytest.mark.parametrize("act", ["consent", "privacy/erase"])
+@pytest.mark.parametrize(
+    ("rules", "keeps"),
+    [(COUNTED, "__Host-consent"), (BY_DAY, "__Host-consent"), (CONSENTED, "__Host-consent"), (CONSENTED, "")],
+)
+def test_a_withdrawal_holds_for_old_cookies_without_the_id(
+    tmp_path: Path, rules: Policy, keeps: str, act: str
+) -> None:
+    """For records and for granted(scope), in a worker that wrote nothing yet, with the id lost or not."""
+    now_ms = 1_796_000_123_456
+    site, worker = (Site(rules, data=tmp_path, clock=lambda: now_ms) for _ in range(2))
+    cookies = site.grant("statistics")
+    old = ("cookie", next(pair for pair in cookies[1].split("; ") if pair.startswith("__Host-consent=")))
+    sent = old if keeps else cookies
+    other = ("user-agent", FIREFOX.replace("140", "139"))
+
+    def granted_to(*headers: tuple[str, str]) -> Any:
+        return json.loads(get(worker.collector, "/api", headers=headers).body)["granted"]
+
+    assert granted_to(old) == ["necessary", "statistics"]
+    body = b'{"act": "withdraw"}' if act == "consent" else b'{"what": "all"}'
+    answer = post(site.collector, f"/_impersonal/{act}", body, [("content-type", "application/json"), sent])
+    assert answer.status in (200, 303)
+    assert not worker.collector.writer.is_running
+    assert granted_to(old) == ["necessary"]
+    assert granted_to(old, other) == ["necessary", "statistics"]
+    get(worker.collector, "/product/after", headers=[old])
+    get(worker.collector, "/product/other", headers=[old, other])
+    assert [view.path for view in worker.views()] == ["/product/other"]
+    site.grant("statistics")
+    assert granted_to(old) == ["necessary", "statistics"], "a new word in the place of the last"
+
+
+def test_a_choice_with_an_id_widens_no_neighbours(tmp_path: Path) -> None:
+    """Who has an id narrows what was said under the day's pseudonym, and leaves it as narrow."""
+    site = Site(CONSENTED, data=tmp_path, clock=lambda: 1_796_000_123_456)
+    choice = ("content-type", "application/json")
+    cookies, visitor = site.grant("statistics"), site.grant("advertising", "statistics")
+    neighbour = (
+        "cookie",
+        next(pair for pair in cookies[1].split("; ") if pair.startswith("__Host-consent=")),
+    )
+    for body, *sent in (
+        (b'{"act": "withdraw"}', neighbour),
+        (b'{"act": "withdraw", "purposes": ["advertising"]}', visitor),
+        (b'{"act": "grant"}', visitor),
+    ):
+        assert post(site.collector, "/_impersonal/consent", body, [choice, *sent]).status == 200
+    site.records()
+    found = [json.loads(get(site.collector, "/api", headers=[who]).body) for who in (neighbour, visitor)]
+    assert [each["granted"] for each in found] == [["necessary"], ["advertising", "necessary", "statistics"]]
 
 
 def test_an_old_cookie_grants_the_host_nothing_after_a_withdrawal_or_an_erasure(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A new version of the policy, around midnight UTC and across workers: wider asks, narrower holds at once."""
 
 import asyncio
+import re
 from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
@@ -134,6 +135,58 @@ def test_a_narrower_version_holds_at_once_and_asks_nobody(tmp_path: Path) -> Non
         *2 * [("v1", "v1", "/shoes", "NL")],
         *2 * [("v2", "v1", None, None)],
     ]
+
+
+def choose(site: Site, body: str) -> None:
+    """A form of the site."""
+    headers = [("sec-fetch-site", "same-origin"), *site.cookies]
+    answer = asyncio.run(
+        call(site.workers[0], http_scope("/_impersonal/consent", "POST", headers), body.encode())
+    )
+    assert answer.status == 303
+    site._cookies.append(answer)
+
+
+def ticked(site: Site) -> dict[str, bool]:
+    """The boxes of the privacy page."""
+    shown = get(site.workers[0], "/_impersonal/privacy", headers=site.cookies).body.decode()
+    boxes = re.findall(r'name="purposes" value="(\w+)"\s+(checked)?', shown)
+    return {name: bool(is_ticked) for name, is_ticked in boxes}
+
+
+def test_neither_the_privacy_page_nor_a_withdrawal_widens_a_consent(tmp_path: Path) -> None:
+    """What asks for more than before is not ticked there, and what a withdrawal leaves stays as it was."""
+    kept = purpose("advertising", COARSE), purpose("improvement", COARSE)
+    rules = policy(
+        version(NECESSARY, purpose("statistics", COARSE), *kept),
+        version(
+            NECESSARY,
+            purpose("statistics", EVERYTHING, recipients=("A broker",)),
+            *kept,
+            purpose("services", access="exempt", basis="legitimate_interests", default="granted"),
+            version_id="v2",
+            effective=CHANGE,
+        ),
+    )
+    site = Site(rules, tmp_path)
+    site.choose("grant")
+    boxes = dict.fromkeys(("necessary", "statistics", "advertising", "improvement"), True)
+    assert ticked(site) == boxes
+    site.now_ms = MIDNIGHT_MS
+    assert ticked(site) == boxes | {"statistics": False, "services": True}
+    choose(site, "act=withdraw&purposes=advertising")
+    assert site.asks(MIDNIGHT_MS)
+    site.view(MIDNIGHT_MS)
+    held = ("improvement", "necessary", "services", "statistics")
+    site.now_ms += 1
+    choose(site, "act=withdraw&purposes=services")  # which the older version cannot tell
+    site.view(MIDNIGHT_MS + 60_000)
+    site.now_ms += 60_000
+    choose(site, "act=withdraw")
+    assert not site.asks(MIDNIGHT_MS + 120_000), "as after a refusal"
+    records = site.records()
+    assert said(records) == [*2 * [("v2", "v1", None, None)], *2 * [("v2", "v2", None, None)]]
+    assert [each.purposes for each in records] == [*2 * [held], *2 * [("improvement", "necessary")]]
 
 
 def test_a_purpose_that_is_new_is_asked_for_and_not_assumed(tmp_path: Path) -> None:
