@@ -198,7 +198,7 @@ def frames(data: bytes) -> Iterator[Frame]:
 
 
 def payloads(data: bytes) -> list[bytes] | None:
-    """The payloads of a stretch where every frame is whole; None where one is not, which `frames` then finds.
+    """The payloads of a stretch of whole frames of objects; None where one is not, which `frames` then finds.
 
     Frames are compared with what `encode` would have written, all at once: ten times as fast.
     """
@@ -208,8 +208,8 @@ def payloads(data: bytes) -> list[bytes] | None:
     if rest or b"\x1e" in b"".join(found):  # to search is several times as fast as to count
         return None
     sums = struct.pack(f">{len(found)}I", *map(zlib.crc32, found)).hex(" ", 4)
-    heads = "\x1e" + sums.replace(" ", " \x1e") + " "
-    return found if b"".join([line[:_HEAD] for line in lines]) == heads.encode() else None
+    heads = "\x1e" + sums.replace(" ", " {\x1e") + " {"
+    return found if b"".join([line[: _HEAD + 1] for line in lines]) == heads.encode() else None
 
 
 def _read_frame(raw: bytes, start: int, end: int) -> Frame:

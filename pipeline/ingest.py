@@ -64,6 +64,7 @@ from pipeline.windows import Window
 BATCH_BYTES = 64 * 1024 * 1024  # of log: when a batch is full
 _CHUNK_BYTES = 8 * 1024 * 1024  # of log, read at once: the next one fits into the same memory
 _AT_A_TIME = 100_000  # ids fetched
+_BUFFER_BYTES = 1024 * 1024  # of lines: what DuckDB reads at once stays in the processor's cache
 _PIECE_BYTES = 32 * 1024  # of log, decoded at once: what more holds falls out of the processor's cache
 
 # A record leaves out what is empty; a list of none is a list all the same.
@@ -209,15 +210,15 @@ class _Day:
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(good)
 
     def records(self, payloads: list[bytes]) -> list[Record] | None:
-        """The records of payloads; None where one of them is not good, or begins with a space."""
+        """The records of payloads that each open an object; None where one of them is not good."""
         try:
             records: list[Record] = self._decoder.decode_lines(b"\n".join(payloads))
         except _UNREADABLE:
             return None
         # No newline is part of a text, and no record holds another: so where every line opens a record and
         # there are as many records as lines, none reaches into the next line and none holds two.
-        is_good = len(records) == len(payloads) and {payload[:1] for payload in payloads} == {b"{"}
-        return records if is_good and max(map(len, payloads)) <= MAX_RECORD_BYTES else None
+        is_good = len(records) == len(payloads) and max(map(len, payloads)) <= MAX_RECORD_BYTES
+        return records if is_good else None
 
     def record(self, payload: bytes) -> Record | str:
         """The record of a payload, or why it is not good."""
@@ -311,10 +312,15 @@ class _Batch:
         self._write_quarantine()
         manifest = Manifest(now_ms, self._stretches, self._rows, self._good - self._rows)
         lines_file = self._day.directory / f".{self._name}.jsonl"
-        write_private(lines_file, self._lines)
+        # At once: each write may wait for the thread that fills the next batch to let go of the interpreter.
+        write_private(lines_file, [b"".join(self._lines)])
         # Without hive_partitioning=False the directory's name becomes a column.
         lines = database.read_json(
-            str(lines_file), columns=dict(COLUMNS), format="newline_delimited", hive_partitioning=False
+            str(lines_file),
+            columns=dict(COLUMNS),
+            format="newline_delimited",
+            hive_partitioning=False,
+            maximum_object_size=_BUFFER_BYTES,
         )
         lines.create_view("lines", replace=True)
         batch = self._day.directory / f"{self._name}.parquet"

@@ -12,7 +12,7 @@ from pipeline.windows import Window
 
 CODE_VERSION = version("impersonal")
 
-STEPS = ("numbers", "events", "visits", "visitor_days")
+STEPS = ("units", "events", "visits", "visitor_days")
 """What is built for a window before its statistics are counted, in order."""
 
 

@@ -41,18 +41,9 @@ class Mutant:
     counts: Callable[[Counts], Counts] = _as_counted
 
 
-_RANKED = (
-    "SELECT\n    page,\n    row_number() OVER (\n"
-    "      PARTITION BY visitor, day_ms ORDER BY md5(pseudonym || '|' || page), page\n    ) AS page_rank\n"
-    "  FROM seen"
-)
-_ROW_ID = _RANKED.replace("md5(pseudonym || '|' || page), page", "md5(CAST(row_id AS STRING))").replace(
-    "FROM seen",
-    "FROM (SELECT *, row_number() OVER (ORDER BY visitor, day_ms, page) AS row_id FROM seen) AS numbered",
-)
-_DRAWN = _RANKED.replace("md5(pseudonym || '|' || page), page", "dice").replace(
-    "FROM seen", "FROM (SELECT *, random() AS dice FROM seen) AS diced"
-)
+_RANKED_BY = "md5(u.pseudonym || '|' || s.page), s.page"
+_NUMBERED = "FROM (SELECT *, row_number() OVER (ORDER BY unit, page) AS row_id FROM seen) AS s"
+_DICED = "FROM (SELECT *, random() AS dice FROM seen) AS s"
 _BROWSER = "coalesce(browser, '(unknown)')"
 _TOP_TWO = (
     "CASE WHEN browser IN (SELECT top.browser FROM visitor_days AS top GROUP BY top.browser "
@@ -68,12 +59,23 @@ MUTANTS = (
         "choices without a cap", {"statistics.consents": ((" OR choice_rank = 1", " OR choice_rank > 0"),)}
     ),
     Mutant("page views for visitors", {"statistics.pages": (("SELECT DISTINCT", "SELECT"),)}),
-    Mutant("pages ranked across visitors", {"statistics.pages": (("PARTITION BY visitor, day_ms ", ""),)}),
-    Mutant("pages chosen by a global row number", {"statistics.pages": ((_RANKED, _ROW_ID),)}),
-    Mutant("pages drawn anew each time", {"statistics.pages": ((_RANKED, _DRAWN),)}),
+    Mutant("pages ranked across visitors", {"statistics.pages": (("PARTITION BY s.unit ", ""),)}),
+    Mutant(
+        "pages chosen by a global row number",
+        {
+            "statistics.pages": (
+                (_RANKED_BY, "md5(CAST(s.row_id AS STRING))"),
+                ("FROM seen AS s", _NUMBERED),
+            )
+        },
+    ),
+    Mutant(
+        "pages drawn anew each time",
+        {"statistics.pages": ((f"ORDER BY {_RANKED_BY}", "ORDER BY s.dice"), ("FROM seen AS s", _DICED))},
+    ),
     Mutant(
         "the first and the last visit enter",
-        {"release.visitor_days": (("GROUP BY s.visitor, s.day_ms", "GROUP BY s.visitor, s.day_ms, s.id"),)},
+        {"release.visitor_days": (("GROUP BY s.unit", "GROUP BY s.unit, s.id"),)},
     ),
     Mutant("'(other)' by true rank", {"statistics.browsers": ((_BROWSER, _TOP_TWO),)}),
     Mutant(

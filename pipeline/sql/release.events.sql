@@ -1,16 +1,15 @@
 -- one row per event that the purpose `statistics` may use, with the fields it may see
 --
--- numbers  what stands for each pseudonym
 -- records  private events of the days of `span`
 -- scope    one row per (policy version, version consented to): for each field whether the purpose reaches
 --          it, and the step its time is cut to
 -- span     one row: first millisecond, first millisecond after
+-- units    what stands for each visitor-day
 SELECT
   r.id,
   r.kind,
-  n.number AS visitor,
+  u.unit,
   r.ts_ms - r.ts_ms % s.time_step_ms AS ts_ms,
-  r.ts_ms - r.ts_ms % 86400000 AS day_ms,
   CASE WHEN s.path AND r.path IS NOT NULL THEN r.path WHEN s.route THEN r.route END AS page,
   CASE WHEN s.interactive THEN r.interactive END AS interactive,
   CASE WHEN s.country THEN r.country END AS country,
@@ -23,7 +22,7 @@ SELECT
   CASE WHEN s.utm_campaign THEN r.utm_campaign END AS utm_campaign
 FROM records AS r
 JOIN scope AS s ON s.policy = r.policy AND s.consent = coalesce(r.consent, '')
-JOIN numbers AS n ON n.pseudonym = r.visitor
+JOIN units AS u ON u.pseudonym = r.visitor AND u.day_ms = r.ts_ms - r.ts_ms % 86400000
 WHERE r.kind IN ('view', 'event', 'ping')
   AND array_contains(r.purposes, 'statistics')
   AND s.visitor

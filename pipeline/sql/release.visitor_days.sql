@@ -1,18 +1,17 @@
--- one row per (visitor, day_ms) with a visit: the unit whose part in every statistic is bounded
+-- one row per unit with a visit: the visitor-day whose part in every statistic is bounded
 --
 -- What its first and last events say is looked up in the end: putting in order what every event says takes
 -- three times as long. Of events of one instant the one with the least id is the first.
 WITH ranked AS (
   SELECT
     *,
-    row_number() OVER (PARTITION BY visitor, day_ms ORDER BY visit) AS visit_rank,
-    count(*) OVER (PARTITION BY visitor, day_ms) AS visit_count
+    row_number() OVER (PARTITION BY unit ORDER BY visit) AS visit_rank,
+    count(*) OVER (PARTITION BY unit) AS visit_count
   FROM visits
 ),
 days AS (
   SELECT
-    visitor,
-    day_ms,
+    unit,
     count(*) AS visits,
     CAST(sum(pageviews) AS BIGINT) AS pageviews,
     max(CASE WHEN visit_rank = 1 AND pageviews = 1 AND interactions = 0 THEN 1 ELSE 0 END) AS is_bounced,
@@ -21,7 +20,7 @@ days AS (
     max(CASE WHEN visit_rank = 1 THEN entered_ms END) AS entered_ms,
     max(CASE WHEN visit_rank = visit_count THEN left_ms END) AS left_ms
   FROM ranked
-  GROUP BY visitor, day_ms
+  GROUP BY unit
 ),
 said AS (
   SELECT
@@ -39,22 +38,20 @@ said AS (
     e.utm_medium,
     e.utm_campaign
   FROM days AS d
-  JOIN events AS e ON e.visitor = d.visitor AND e.day_ms = d.day_ms
+  JOIN events AS e ON e.unit = d.unit
     AND e.kind <> 'ping' AND (e.ts_ms = d.first_ms OR e.ts_ms = d.entered_ms OR e.ts_ms = d.left_ms)
 ),
 ends AS (
   SELECT
-    visitor,
-    day_ms,
+    unit,
     min(CASE WHEN ts_ms = first_ms THEN id END) AS first_id,
     min(CASE WHEN kind = 'view' AND ts_ms = entered_ms THEN id END) AS entry_id,
     max(CASE WHEN kind = 'view' AND ts_ms = left_ms THEN id END) AS exit_id
   FROM said
-  GROUP BY visitor, day_ms
+  GROUP BY unit
 )
 SELECT
-  s.visitor,
-  s.day_ms,
+  s.unit,
   max(s.visits) AS visits,
   max(s.pageviews) AS pageviews,
   max(s.is_bounced) AS is_bounced,
@@ -71,5 +68,5 @@ SELECT
   max(CASE WHEN s.id = x.first_id THEN s.os END) AS os,
   max(CASE WHEN s.id = x.first_id THEN s.device END) AS device
 FROM said AS s
-JOIN ends AS x ON x.visitor = s.visitor AND x.day_ms = s.day_ms
-GROUP BY s.visitor, s.day_ms
+JOIN ends AS x ON x.unit = s.unit
+GROUP BY s.unit

@@ -1,4 +1,4 @@
--- one row per (visitor, day_ms, visit); visit numbers ascend in time
+-- one row per (unit, visit); visit numbers ascend in time
 --
 -- A visit ends after 30 minutes without an event and at UTC midnight. A ping keeps a visit open and opens
 -- none. Stretches without a gap are cut first, then the pings a stretch begins with are dropped: whatever
@@ -10,25 +10,22 @@
 -- left_ms     its last view
 WITH gaps AS (
   SELECT
-    visitor,
-    day_ms,
+    unit,
     ts_ms,
-    ts_ms - lag(ts_ms) OVER (PARTITION BY visitor, day_ms ORDER BY ts_ms) AS gap_ms
+    ts_ms - lag(ts_ms) OVER (PARTITION BY unit ORDER BY ts_ms) AS gap_ms
   FROM events
 ),
 starts AS (
   SELECT
-    visitor,
-    day_ms,
+    unit,
     ts_ms AS start_ms,
-    lead(ts_ms) OVER (PARTITION BY visitor, day_ms ORDER BY ts_ms) AS next_ms,
-    row_number() OVER (PARTITION BY visitor, day_ms ORDER BY ts_ms) AS visit
+    lead(ts_ms) OVER (PARTITION BY unit ORDER BY ts_ms) AS next_ms,
+    row_number() OVER (PARTITION BY unit ORDER BY ts_ms) AS visit
   FROM gaps
   WHERE gap_ms IS NULL OR gap_ms > 1800000
 )
 SELECT
-  e.visitor,
-  e.day_ms,
+  e.unit,
   CAST(s.visit AS BIGINT) AS visit,
   min(CASE WHEN e.kind <> 'ping' THEN e.ts_ms END) AS first_ms,
   max(e.ts_ms) - min(CASE WHEN e.kind <> 'ping' THEN e.ts_ms END) AS duration_ms,
@@ -38,9 +35,8 @@ SELECT
   count(CASE WHEN e.kind = 'event' AND coalesce(e.interactive, TRUE) THEN 1 END) AS interactions
 FROM events AS e
 JOIN starts AS s
-  ON s.visitor = e.visitor
-  AND s.day_ms = e.day_ms
+  ON s.unit = e.unit
   AND e.ts_ms >= s.start_ms
   AND (s.next_ms IS NULL OR e.ts_ms < s.next_ms)
-GROUP BY e.visitor, e.day_ms, s.visit
+GROUP BY e.unit, s.visit
 HAVING count(CASE WHEN e.kind <> 'ping' THEN 1 END) > 0

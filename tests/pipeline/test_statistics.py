@@ -69,19 +69,19 @@ def test_visits(
         "id": "INT",
         "kind": "VARCHAR",
         "ts_ms": "BIGINT",
-        "day_ms": "BIGINT",
+        "unit": "BIGINT",
         "interactive": "BOOLEAN",
     }
-    texts = ("visitor", "page", "country", "browser", "os", "device", "referrer", *UTM)
+    texts = ("page", "country", "browser", "os", "device", "referrer", *UTM)
     columns |= dict.fromkeys(texts, "VARCHAR")
     rows = [
-        (n, kind, at(minutes=minute), at(minutes=minute) // DAY_MS, True, "a", "/", *[None] * 8)
+        (n, kind, at(minutes=minute), at(minutes=minute) // DAY_MS, True, "/", *[None] * 8)
         for n, (kind, minute) in enumerate(events)
     ]
     engine.relation("events", columns, rows)
     engine.step("release.visits", into="visits")
     found = engine.database.execute(
-        "SELECT pageviews, duration_ms, pageviews = 1 AND interactions = 0 FROM visits ORDER BY day_ms, visit"
+        "SELECT pageviews, duration_ms, pageviews = 1 AND interactions = 0 FROM visits ORDER BY unit, visit"
     ).fetchall()
     assert [(views, duration // 1000, bounced) for views, duration, bounced in found] == expected
 
@@ -462,11 +462,11 @@ MUTANTS = {
     "visits without a cap": ("statistics.visits", "least(visits, 2)", "visits"),
     "choices without a cap": ("statistics.consents", "visitor IS NULL OR choice_rank = 1", "TRUE"),
     "page views for visitors": ("statistics.pages", "SELECT DISTINCT", "SELECT"),
-    "pages ranked across visitors": ("statistics.pages", "PARTITION BY visitor, day_ms ", ""),
+    "pages ranked across visitors": ("statistics.pages", "PARTITION BY s.unit ", ""),
     "the first and the last visit enter": (
         "release.visitor_days",
-        "GROUP BY s.visitor, s.day_ms",
-        "GROUP BY s.visitor, s.day_ms, s.id",
+        "GROUP BY s.unit",
+        "GROUP BY s.unit, s.id",
     ),
 }
 
