@@ -13,7 +13,7 @@ import opendp.prelude as dp
 dp.enable_features("contrib")
 
 _NUMBERS = dp.vector_domain(dp.atom_domain(T="i64"))
-_BY_KEY = dp.map_domain(dp.atom_domain(T=str), dp.atom_domain(T="i64"))
+_BY_KEY = dp.map_domain(dp.atom_domain(T="i32"), dp.atom_domain(T="i64"))
 # Real-valued distances: with integers √6 would count as 3.
 _L2 = dp.l2_distance(T="f64")
 _L02INF = dp.l02inf_distance(dp.absolute_distance(T="f64"))
@@ -26,11 +26,10 @@ def gaussian(counts: Sequence[int], sigma: float) -> list[int]:
 
 def gaussian_threshold(counts: Mapping[str, int], sigma: float, threshold: int) -> dict[str, int]:
     """Each count with its own draw of noise, without those that end below the threshold."""
-    # By number: OpenDP takes keys as C strings, which end at a NUL.
-    keys = dict(enumerate(counts))
-    numbered = {str(number): counts[key] for number, key in keys.items()}
-    released = _gaussian_threshold(sigma, threshold)(numbered)
-    return {keys[int(number)]: value for number, value in released.items()}
+    # By number: OpenDP takes texts as C strings, which end at a NUL.
+    keys = list(counts)
+    released = _gaussian_threshold(sigma, threshold)(dict(enumerate(counts.values())))
+    return {keys[number]: value for number, value in released.items()}
 
 
 def nano_rho(l2: float, sigma: float) -> int:

@@ -94,6 +94,22 @@ def test_a_failure_in_the_middle_leaves_nothing(path: Path) -> None:
         assert ledger.once("a", charge(), lambda: b"a") == b"a"
 
 
+def test_releases_made_together_are_charged_one_by_one(path: Path) -> None:
+    """What is known is not made again, what a day cannot bear charges none, and a failure takes all back."""
+    charges = {"known": charge(), "over": charge(CAP), "new": charge(), "last": charge()}
+    with Ledger(path) as ledger:
+        ledger.once("known", charges["known"], lambda: b"before")
+        with pytest.raises(ValueError, match="argument 2 is shorter"):
+            ledger.each_once(charges, lambda names: [b"one of two"])
+        assert ledger.releases() == {"known": list(DAYS)}
+        found = ledger.each_once(charges, lambda names: [f"{name} made".encode() for name in names])
+        assert isinstance(found.pop("over"), BudgetExhausted)
+        assert found == {"known": b"before", "new": b"new made", "last": b"last made"}
+        assert ledger.in_order() == ["known", "new", "last"]
+        assert [ledger.spent(day) for day in DAYS] == [(3_000_000, 0)] * 2
+        assert ledger.head().number == 3
+
+
 CHEATS: dict[str, str] = {
     "an unknown day": "INSERT INTO charge VALUES ('b', '2030-01-01', 1, 0)",
     "over the cap": "INSERT INTO charge VALUES ('b', '2026-11-23', 14000001, 0)",
