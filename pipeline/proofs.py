@@ -4,6 +4,7 @@ The events themselves expire with their day. What stays says that somebody chose
 which version and for which purposes, and can be found only by who holds the pseudonym.
 """
 
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,11 +72,20 @@ def of(data: Path, subject: str) -> list[Proof]:
     """Every choice that is proven of a subject, oldest first."""
     query = f"SELECT {_COLUMNS} FROM proof WHERE mark = ? ORDER BY at_ms, rowid"  # noqa: S608
     with opened(data) as database:
-        rows = database.execute(query, (Rights(data).mark(subject),)).fetchall()
-    return [
-        Proof(id_, at_ms, act, via, version, tuple(filter(None, purposes.split("+"))), service)
-        for id_, at_ms, act, via, version, purposes, service in rows
-    ]
+        return [_proof(*row) for row in database.execute(query, (Rights(data).mark(subject),))]
+
+
+def newest(database: sqlite3.Connection, mark: bytes) -> Proof | None:
+    """The last choice that is proven of a subject, given its mark."""
+    query = f"SELECT {_COLUMNS} FROM proof WHERE mark = ? ORDER BY at_ms DESC, rowid DESC LIMIT 1"  # noqa: S608
+    row = database.execute(query, (mark,)).fetchone()
+    return _proof(*row) if row else None
+
+
+def _proof(
+    id_: str, at_ms: int, act: str, via: str, policy: str, purposes: str, service: str | None
+) -> Proof:
+    return Proof(id_, at_ms, act, via, policy, tuple(filter(None, purposes.split("+"))), service)
 
 
 def expire(data: Path, policy: Policy, clock: Clock) -> int:

@@ -120,9 +120,10 @@ def transfer(
     sale       what the version then names the recipient, or "acquirer", for
     breach     one visitor's records that do not rest on consent; needs --subject
 
-    Never taken: visitors who erased, purposes that were withdrawn or refused or are over their retention.
-    Fields and times are cut to what the purposes may use. Published statistics need no gate: they are
-    impersonal, copy published/ as you like.
+    Never taken: visitors who erased, purposes that were withdrawn or refused or are over their retention, and
+    what needs a consent that has lapsed (13 months after it was given) or that no proof shows. Fields and
+    times are cut to what the purposes may use. Published statistics need no gate: they are impersonal, copy
+    published/ as you like.
 
     \b
     impersonal rights transfer --recipient Couriers --ground necessary --to couriers.jsonl
