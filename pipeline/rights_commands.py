@@ -131,18 +131,23 @@ def expire(data: Path) -> None:
     """Remove everything whose retention is over, as every `impersonal run` does.
 
     Row by row and field by field, as the purposes of each record end; of rights.sqlite, what its attributes
-    and proof_days say. Days that are not sealed wait for the next run. `impersonal status` shows the oldest
-    record of each kind.
+    and proof_days say. Logs that no run has read go as well, and what no run has counted is counted no more:
+    where `impersonal run` works, let it come first. `impersonal status` shows the oldest record of each kind.
 
     \b
     impersonal rights expire
     """
-    from pipeline import retention  # noqa: PLC0415
+    from pipeline import proofs, retention  # noqa: PLC0415
+    from pipeline.days import resume_after  # noqa: PLC0415
+    from pipeline.release import PURPOSE  # noqa: PLC0415
     from pipeline.store import exclusive  # noqa: PLC0415
 
     policy = load(data / POLICY)
     with interruptible(), exclusive(data):
+        if day := retention.newest_uncountable(data, policy, PURPOSE, _now_ms()):
+            resume_after(data, day)
         found = retention.expire(data, policy, _now_ms)
+        found.said["proofs"] = proofs.expire(data, policy, _now_ms)
     for line in list(terminal.expired_lines(found)) or ["Nothing is over its retention"]:
         click.echo(line)
 
