@@ -1,7 +1,7 @@
 """A consent as a receipt: the fields of ISO/IEC TS 27560 in DPV terms, and those that law 94-V (KZ) asks for.
 
-The receipt says what held for one pseudonym at one instant, by which act and under which version. Who reads
-it needs nothing else: the policy's text is part of it.
+The receipt says what held for one pseudonym at one instant, by which act and under which version; from an
+erasure on, that nothing did. Who reads it needs nothing else: the policy's text is part of it.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from collector.policy_text import ACQUIRER, Section
 from collector.record import LEVELS, date_of
 from collector.words import Words, languages
 from pipeline.errors import ProofError
-from pipeline.proofs import Proof
+from pipeline.proofs import ERASE, Proof
 
 SCHEMA = "https://w3id.org/dpv/schema/dpv-27560#receipt-record"
 """The profile of ISO/IEC TS 27560:2023 that a receipt follows."""
@@ -32,6 +32,7 @@ _STATUS = {
     "grant": "dpv:ConsentGiven",
     "refuse": "dpv:ConsentRefused",
     "withdraw": "dpv:ConsentWithdrawn",
+    "erase": "dpv:ConsentWithdrawn",
 }
 _LAPSED = "dpv:ConsentExpired"
 _BASIS = {
@@ -84,7 +85,7 @@ def receipt(policy: Policy, found: list[Proof], subject: str, at_ms: int, words:
         "dpv:hasNotice": _notice(policy, version, words),
         "dpv:hasConsentStatus": _status(latest, at_ms),
         "dct:hasPart": [_event(proof) for proof in until],
-        "dpv:hasPurpose": [_purpose(purpose, policy, version, words) for purpose in purposes],
+        "dpv:hasPurpose": [_purpose(purpose, policy, version, words) for purpose in purposes] or ["none"],
         "dpv:hasRecipientThirdParty": third_parties or ["none"],
         "dpv:hasWithdrawalMethod": _withdrawal(controller),
         "kz:consent": _of_kazakhstan(controller, latest, version, purposes, third_parties),
@@ -121,7 +122,8 @@ def _digest(told: list[Section]) -> str:
 
 
 def _status(latest: Proof, at_ms: int) -> str:
-    return _LAPSED if at_ms >= latest.lapses_ms else _STATUS[latest.act]
+    has_lapsed = latest.act != ERASE and at_ms >= latest.lapses_ms
+    return _LAPSED if has_lapsed else _STATUS[latest.act]
 
 
 def _event(proof: Proof) -> dict[str, Any]:
@@ -132,7 +134,7 @@ def _event(proof: Proof) -> dict[str, Any]:
         "dpv:hasIndicationMethod": proof.via,
         "dpv:isIndicatedBy": "dpv:DataSubject",
         "dct:hasVersion": proof.policy,
-        "dpv:hasPurpose": list(proof.purposes),
+        "dpv:hasPurpose": list(proof.purposes) or ["none"],
         "dpv:hasContext": proof.service or "the site as a whole",
         "dct:valid": _instant(proof.lapses_ms),
     }
@@ -187,11 +189,12 @@ def _of_kazakhstan(
     names = [row.name for row in fields_within(version.scope(purpose.name for purpose in purposes))]
     granted = {purpose.name for purpose in purposes}
     declared = [attribute.name for attribute in version.declared.values() if attribute.purpose in granted]
+    period = f"{date_of(latest.at_ms)} to {date_of(latest.lapses_ms)}"
     return {
         "kz:operator": controller.name,
         "kz:bin": controller.identifier or UNKNOWN,
         "kz:subject": NO_NAME,
-        "kz:period": f"{date_of(latest.at_ms)} to {date_of(latest.lapses_ms)}",
+        "kz:period": f"ended by erasure on {date_of(latest.at_ms)}" if latest.act == ERASE else period,
         "kz:transfer_to_third_parties": _yes(bool(third_parties)),
         "kz:cross_border_transfer": _yes(controller.cross_border),
         "kz:publication": _yes(False),

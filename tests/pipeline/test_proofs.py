@@ -187,6 +187,27 @@ def test_before_the_first_choice_nothing_is_claimed(data: Path) -> None:
         at(data, FIRST_MS, "0c" * 16)
 
 
+def test_after_an_erasure_nothing_holds_and_before_it_what_did(tmp_path: Path) -> None:
+    """From its instant on all is withdrawn, for no purpose, nobody and no further day; that stays proven."""
+    write(tmp_path, [consent(10, "grant", "statistics", "advertising"), frame(40, visitor=SUBJECT)])
+    run_once(tmp_path, POLICY, lambda: noon_ms(NEXT_DAY), lambda *_: None)
+    before = at(tmp_path, FIRST_MS)
+    erased_ms = noon_ms(NEXT_DAY) + 1
+    Rights(tmp_path).erase(SUBJECT, b"number", erased_ms, erased_ms + 760 * DAY_MS)
+    run_once(tmp_path, POLICY, lambda: noon_ms(NEXT_DAY) + DAY_MS, lambda *_: None)
+    for at_ms in (FIRST_MS, erased_ms - 1):
+        assert at(tmp_path, at_ms)["kz:consent"] == before["kz:consent"]
+        assert at(tmp_path, at_ms)["dpv:hasConsentStatus"] == "dpv:ConsentGiven"
+    for at_ms in (erased_ms, erased_ms + 500 * DAY_MS):
+        made = at(tmp_path, at_ms)
+        assert made["dpv:hasConsentStatus"] == "dpv:ConsentWithdrawn"
+        assert made["dpv:hasPurpose"] == made["dpv:hasRecipientThirdParty"] == ["none"]
+        assert [part["dpv:hasIndicationMethod"] for part in made["dct:hasPart"]] == ["banner", "erasure"]
+        told = made["kz:consent"]
+        assert (told["kz:period"], told["kz:data"]) == ("ended by erasure on 2026-11-25", ["none"])
+        assert told["kz:transfer_to_third_parties"] == "no"
+
+
 @pytest.mark.parametrize("language", ["en", "ru", "kk"])
 @pytest.mark.parametrize("after_ms", [0, 10_000, DAY_MS])
 def test_a_receipt_has_every_mandatory_field(data: Path, after_ms: int, language: str) -> None:
