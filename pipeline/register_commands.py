@@ -69,13 +69,14 @@ def receipt(reference: str, at: int | None, language: str, data: Path) -> None:
     impersonal rights receipt 0123456789abcdef0123456789abcdef --at 2026-11-24T13:00:00Z
     """
     from collector.words import words  # noqa: PLC0415
-    from pipeline import accesses, proofs  # noqa: PLC0415
+    from pipeline import accesses, kept_policy, proofs  # noqa: PLC0415
     from pipeline.consent_receipt import receipt as made  # noqa: PLC0415
 
     loaded = load(data / POLICY)
     found = proofs.of(data, reference)
     accesses.record(data, _now_ms, "rights receipt", reference, len(found))
-    told = made(loaded, found, reference, _now_ms() if at is None else at, words(language))
+    at_ms = _now_ms() if at is None else at
+    told = made(loaded, kept_policy.kept(data), found, reference, at_ms, words(language))
     click.echo(terminal.as_json(told))
 
 

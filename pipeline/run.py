@@ -13,7 +13,7 @@ from collector.errors import PolicyError
 from collector.policy import Policy
 from collector.record import Clock
 from collector.rights import Request
-from pipeline import check, proofs
+from pipeline import check, kept_policy, proofs
 from pipeline.boundary import in_a_line, is_expected
 from pipeline.days import destroy_salts, first_day, remove_logs, resume_after, resumes_on, seal
 from pipeline.errors import Unfinished
@@ -39,6 +39,8 @@ class Round:
     """What was removed because its retention is over."""
     requests: list[Request] = field(default_factory=list)
     """What visitors had asked for, and was done."""
+    changed: list[str] = field(default_factory=list)
+    """Which versions of the policy were changed after their first use, and what to do."""
 
 
 def run_once(data: Path, policy: Policy, clock: Clock, progress: Progress) -> Round:
@@ -62,6 +64,8 @@ def run_once(data: Path, policy: Policy, clock: Clock, progress: Progress) -> Ro
         wrong = None
         try:
             done.requests = carry_out(data, instant)
+            kept_policy.keep(data, policy, instant)
+            done.changed = kept_policy.changed(policy, kept_policy.kept(data))
             _publish(data, policy, instant, progress, done)
         except Exception as error:
             if not is_expected(error):

@@ -170,6 +170,7 @@ def round_lines(done: "Round", *, is_unfinished: bool = False) -> Iterator[str]:
         yield f"Removed {done.removed_segments:,} log segments of sealed days"
     yield from expired_lines(done.expired)
     yield from request_lines(done.requests)
+    yield from (f"Note: {each}" for each in done.changed)
 
 
 def expired_lines(found: "Expired") -> Iterator[str]:

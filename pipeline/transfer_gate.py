@@ -24,7 +24,7 @@ from collector.policy import Policy, Purpose, Version, fields_within
 from collector.policy_text import ACQUIRER
 from collector.record import DAY_MS, FIELDS, LEVELS, TIME_STEP_MS, date_of
 from collector.rights import Rights, Standings
-from pipeline import chain, proofs, sql
+from pipeline import chain, kept_policy, proofs, sql
 from pipeline.engine import Engine
 from pipeline.errors import TransferError
 from pipeline.proofs import Proof
@@ -56,10 +56,11 @@ class Order:
 
 @dataclass(frozen=True)
 class Versions:
-    """The versions of the policy that speak about one record."""
+    """The versions of the policy that speak about one record: older ones as they were when they were used."""
 
     recorded: Version
     in_force: Version
+    """As policy.toml says it now."""
     agreed: Version | None
     """The one that a choice was made under."""
 
@@ -120,7 +121,7 @@ class Gate:
             raise TransferError("no version of the policy is in force yet: nothing can be handed over")
         self._in_force = in_force
         self._data = data
-        self._policy = policy
+        self._policy = kept_policy.as_kept(policy, kept_policy.kept(data))
         self._order = order
         self._now_ms = now_ms
         self._standings = Standings(data)

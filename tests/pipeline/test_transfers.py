@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from collector.consent import GRANT_DAYS
-from collector.policy import Attribute
+from collector.policy import Attribute, Version
 from collector.record import DAY_MS
 from collector.rights import RIGHTS, Rights
-from pipeline import chain, proofs, transfers
+from pipeline import chain, kept_policy, proofs, transfers
 from pipeline.errors import BusyError, TransferError
 from pipeline.store import exclusive
 from pipeline.transfer_gate import GROUNDS, Gate, Order
@@ -199,6 +199,25 @@ def test_a_consent_to_an_older_version_covers_no_more_than_that_did(tmp_path: Pa
     transfer(tmp_path / "data", known, lambda: NOW_MS, Order("Acme", "consent"), to)
     [record] = map(json.loads, to.read_text().splitlines())
     assert "path" not in record and record["route"] == "/item/{id}"
+
+
+def test_a_recipient_that_is_put_into_an_old_version_gets_nothing(tmp_path: Path) -> None:
+    """Who agreed to the version did not agree to that; one that is taken out of it gets nothing either."""
+    data = fill(tmp_path / "data")
+    kept_policy.keep(data, POLICY, lambda: NOW_MS)
+    edited = policy(*(renamed(each, Acme="Broker") for each in POLICY.versions))
+    for recipient in ("Broker", "Acme"):
+        done = transfer(data, edited, lambda: NOW_MS, Order(recipient, "consent"), tmp_path / recipient)
+        assert done.records == 0, recipient
+
+
+def renamed(told: Version, **names: str) -> Version:
+    """A version with other recipients under the same id."""
+    purposes = {
+        name: replace(each, recipients=tuple(names.get(known, known) for known in each.recipients))
+        for name, each in told.purposes.items()
+    }
+    return replace(told, purposes=purposes)
 
 
 AGE = Attribute("age_band", "choice", "advertising", 30, "Your age.", options=("18-24",))
