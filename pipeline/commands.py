@@ -20,7 +20,6 @@ from pipeline import terminal
 from pipeline.audit.command import audit
 from pipeline.boundary import FAILED, in_a_line, interruptible, is_expected
 from pipeline.demo.command import demo
-from pipeline.errors import Unfinished
 from pipeline.options import POLICY, data_option, format_option
 from pipeline.policy_commands import policy
 from pipeline.rights_commands import rights
@@ -197,6 +196,8 @@ def _round(data: Path) -> None:
 @contextmanager
 def _telling_what_was_done() -> Iterator[None]:
     """Of a round that went wrong, say what it did before the error is said."""
+    from pipeline.run import Unfinished  # noqa: PLC0415
+
     try:
         yield
     except Unfinished as error:

@@ -7,19 +7,14 @@ ImpersonalError (of the collector)
  ├─ StoreError           a file of the private store cannot be read
  ├─ TransferError        records may not be handed over as asked
  ├─ ProofError           nothing is known of a consent at the instant asked
- ├─ Unfinished           a round did what does not depend on what went wrong
+ ├─ Unfinished           a round did what does not depend on what went wrong (run.py)
  └─ QueryError           published statistics cannot answer what was asked
      ├─ UnknownStatistic
      ├─ NothingPublished
      └─ NotComparable
 """
 
-from typing import TYPE_CHECKING
-
 from collector.errors import ImpersonalError
-
-if TYPE_CHECKING:
-    from pipeline.run import Round
 
 
 class LedgerError(ImpersonalError):
@@ -36,14 +31,6 @@ class BusyError(ImpersonalError):
 
 class StoreError(ImpersonalError):
     """A file of the private store cannot be read."""
-
-
-class Unfinished(ImpersonalError):  # noqa: N818
-    """A round that went wrong did the rest nevertheless; the cause says why."""
-
-    def __init__(self, done: "Round", why: str) -> None:
-        super().__init__(why)
-        self.done = done
 
 
 class QueryError(ImpersonalError):

@@ -9,14 +9,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from collector.errors import PolicyError
+from collector.errors import ImpersonalError, PolicyError
 from collector.policy import Policy
 from collector.record import Clock
 from collector.rights import Request
 from pipeline import check, kept_policy, proofs
 from pipeline.boundary import in_a_line, is_expected
 from pipeline.days import destroy_salts, first_day, remove_logs, resume_after, resumes_on, seal
-from pipeline.errors import Unfinished
 from pipeline.ingest import ingest
 from pipeline.release import PURPOSE, Outcome, release_due
 from pipeline.retention import Expired, expire, newest_uncountable
@@ -41,6 +40,14 @@ class Round:
     """What visitors had asked for, and was done."""
     changed: list[str] = field(default_factory=list)
     """Which versions of the policy were changed after their first use, and what to do."""
+
+
+class Unfinished(ImpersonalError):  # noqa: N818
+    """A round that went wrong did the rest nevertheless; the cause says why."""
+
+    def __init__(self, done: Round, why: str) -> None:
+        super().__init__(why)
+        self.done = done
 
 
 def run_once(data: Path, policy: Policy, clock: Clock, progress: Progress) -> Round:

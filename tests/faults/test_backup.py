@@ -10,9 +10,8 @@ import pytest
 
 from collector.record import DAY_MS
 from pipeline.engine import connect
-from pipeline.errors import Unfinished
 from pipeline.ledger import Ledger
-from pipeline.run import Round, run_once
+from pipeline.run import Round, Unfinished, run_once
 from tests.faults.host import Host, eventually, read
 from tests.pipeline.logs import DAY, NEXT_DAY, frame, noon_ms, write
 from tests.policies import EVERYTHING, NECESSARY, measured, policy, version

@@ -17,13 +17,12 @@ from pipeline.check import mistakes
 from pipeline.cli import run
 from pipeline.days import seal
 from pipeline.demo.disk import found_on_disk
-from pipeline.errors import Unfinished
 from pipeline.ingest import ingest
 from pipeline.metrics import as_prometheus
 from pipeline.release import LEDGER
 from pipeline.retention import APPLIED, Kind, ends, expire, left, retention_days
 from pipeline.rights.access import answer
-from pipeline.run import run_once
+from pipeline.run import Unfinished, run_once
 from pipeline.status import as_json, in_words, read_status
 from pipeline.store import batch_files, events_of, manifests
 from tests.pipeline.logs import DAY, NEXT_DAY, frame, noon_ms, write
