@@ -31,6 +31,8 @@ _PLACES = {
 _RETAINED = (
     "Published statistics stay as they are. Each counts a bounded part of a visitor's day, and with noise: "
     "from all of them together nobody can tell with confidence whether this visitor was there (GUARANTEE.md)."
+    "\nThe proof of the visitor's choices and of this erasure, and to whom records were handed, stays under a "
+    "one-way mark for controller.proof_days; nothing of what was recorded is in it."
 )
 
 
@@ -93,14 +95,15 @@ def erase(reference: str, data: Path) -> None:
 def access(reference: str, form: str, to: Path | None, data: Path) -> None:
     """Hand out everything that is held about a visitor.
 
-    As JSON: declared information with its history, and every record of logs and private events. As CSV: the
-    records alone. It is personal data: give it to nobody but the visitor.
+    As JSON: declared information with its history, every record of logs and private events, the choices that
+    are proven (also of records that are gone) and to whom records were handed. As CSV: the records alone. It
+    is personal data: give it to nobody but the visitor.
 
     \b
     impersonal rights access 5f0c1e7a9b3d4f60818283a4b5c6d7e8 --to answer.json
     """
     from pipeline.accesses import record  # noqa: PLC0415
-    from pipeline.rights.access import records_of  # noqa: PLC0415
+    from pipeline.rights.access import choices_of, records_of, transfers_of  # noqa: PLC0415
     from pipeline.store import exclusive, replace_private  # noqa: PLC0415
 
     held = _held(data)
@@ -116,6 +119,8 @@ def access(reference: str, form: str, to: Path | None, data: Path) -> None:
             "declared": held.declared(reference),
             "history": held.history(reference),
             "records": records,
+            "choices": choices_of(data, reference),
+            "transfers": transfers_of(data, reference),
         }
         text = terminal.as_json(msgspec.to_builtins(found))
     if to:
