@@ -31,8 +31,8 @@ _PLACES = {
 _RETAINED = (
     "Published statistics stay as they are. Each counts a bounded part of a visitor's day, and with noise: "
     "from all of them together nobody can tell with confidence whether this visitor was there (GUARANTEE.md)."
-    "\nThe proof of the visitor's choices and of this erasure, and to whom records were handed, stays under a "
-    "one-way mark for controller.proof_days; nothing of what was recorded is in it."
+    "\nThe proof of the visitor's choices and of this erasure, and to whom records were handed, stays under "
+    "a one-way mark for controller.proof_days; nothing of what was recorded is in it."
 )
 
 
@@ -73,11 +73,11 @@ def erase(reference: str, data: Path) -> None:
     from pipeline.store import exclusive  # noqa: PLC0415
 
     held, number, now_ms = _held(data), secrets.token_hex(16), _now_ms()
+    record(data, _now_ms, "rights erase", reference, 0)  # first: what follows may have to wait for a run
     held.erase(reference, receipt_of(number), now_ms, now_ms + TOMBSTONE_DAYS * DAY_MS)
     click.echo("From now on nothing is collected under this reference")
     with interruptible(), exclusive(data):  # where a run is at work, the next one does the rest
         carry_out(data, _now_ms)
-    record(data, _now_ms, "rights erase", reference, 0)
     receipt = held.receipt(receipt_of(number))
     click.echo(f"Erased: {_in_words(receipt.counts if receipt else {})}")
     click.echo(_RETAINED)
@@ -96,8 +96,11 @@ def access(reference: str, form: str, to: Path | None, data: Path) -> None:
     """Hand out everything that is held about a visitor.
 
     As JSON: declared information with its history, every record of logs and private events, the choices that
-    are proven (also of records that are gone) and to whom records were handed. As CSV: the records alone. It
-    is personal data: give it to nobody but the visitor.
+    are proven (also of records that are gone) and to whom records were handed. As CSV: the records alone.
+
+    It is the visitor's own copy (GDPR, article 15): give it to nobody but the visitor. The access is recorded
+    in the register that `impersonal rights accesses` lists. Records for anybody else, whoever asks, go
+    through `impersonal rights transfer`, which asks for recipient and ground.
 
     \b
     impersonal rights access 5f0c1e7a9b3d4f60818283a4b5c6d7e8 --to answer.json

@@ -266,12 +266,15 @@ def test_a_reference_is_what_the_page_shows(
 def test_where_a_run_is_at_work_an_erasure_waits_for_the_next(
     data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The tombstone stands at once, the command says why it could not go on, a later round does the rest."""
+    """The tombstone stands at once, the access is recorded, the command says why it could not go on, a later
+    round does the rest."""
     monkeypatch.setattr("pipeline.store.PATIENCE_S", 0)
     with exclusive(data):
         assert run(["rights", "erase", SUBJECT, "--data", str(data)]) == 1
     assert "another `impersonal run` is at work" in capsys.readouterr().err
     assert Rights(data).standing(SUBJECT) == "erased"
+    [access] = json.loads(impersonal("rights", "accesses", "--format", "json", "--data", data).stdout)
+    assert (access["command"], access["subject"]) == ("rights erase", Rights(data).mark(SUBJECT).hex())
     carry_out(data, lambda: CLOSED_MS)
     assert found_on_disk(data, [SUBJECT]) == {}
 
