@@ -139,8 +139,9 @@ def expire(data: Path) -> None:
     """Remove everything whose retention is over, as every `impersonal run` does.
 
     Row by row and field by field, as the purposes of each record end; of rights.sqlite, what its attributes
-    and proof_days say. Logs that no run has read go as well, and what no run has counted is counted no more:
-    where `impersonal run` works, let it come first. `impersonal status` shows the oldest record of each kind.
+    and proof_days say. Logs that no run has read are read first, for the proofs of consent in them; but what
+    no run has counted is counted no more: where `impersonal run` works, let it come first. The oldest record
+    of each kind stands in `impersonal status`.
 
     \b
     impersonal rights expire
@@ -152,12 +153,31 @@ def expire(data: Path) -> None:
 
     policy = load(data / POLICY)
     with interruptible(), exclusive(data):
+        wrong = _read_choices(data)
         if day := retention.newest_uncountable(data, policy, PURPOSE, _now_ms()):
             resume_after(data, day)
         found = retention.expire(data, policy, _now_ms)
         found.said["proofs"] = proofs.expire(data, policy, _now_ms)
     for line in list(terminal.expired_lines(found)) or ["Nothing is over its retention"]:
         click.echo(line)
+    if wrong:
+        raise wrong
+
+
+def _read_choices(data: Path) -> Exception | None:
+    """Keep the proofs of all choices in the logs; give back what went wrong, to be said after retention."""
+    from pipeline import proofs  # noqa: PLC0415
+    from pipeline.boundary import is_expected  # noqa: PLC0415
+    from pipeline.ingest import ingest  # noqa: PLC0415
+
+    try:
+        ingest(data, _now_ms, lambda *_: None)
+        proofs.keep(data)
+    except Exception as error:
+        if not is_expected(error):
+            raise
+        return error
+    return None
 
 
 def _held(data: Path) -> Rights:

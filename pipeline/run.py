@@ -66,31 +66,39 @@ def run_once(data: Path, policy: Policy, clock: Clock, progress: Progress) -> Ro
         # A day that closes while the round runs must not be sealed before its last bytes are read.
         return now_ms
 
-    with exclusive(data):
+    def ask() -> None:
         destroy_salts(data, instant)
-        wrong = None
-        try:
-            done.requests = carry_out(data, instant)
-            kept_policy.keep(data, policy, instant)
-            done.changed = kept_policy.changed(policy, kept_policy.kept(data))
-            _publish(data, policy, instant, progress, done)
-        except Exception as error:
-            if not is_expected(error):
-                raise
-            wrong = error
-        # Last: a day over its retention is released before its records go, if it can be.
+        done.requests = carry_out(data, instant)
+
+    def publish() -> None:
+        _publish(data, policy, instant, progress, done)
+
+    def forget() -> None:
+        # A day over its retention is released before its records go, if it can be.
         if wrong and (day := newest_uncountable(data, policy, PURPOSE, now_ms)):
             resume_after(data, day)
         done.expired = expire(data, policy, instant)
         proofs.expire(data, policy, instant)
         forget_workers(data, instant)
+
+    wrong: list[Exception] = []
+    with exclusive(data):
+        for step in (ask, publish, forget):
+            try:
+                step()
+            except Exception as error:
+                if not is_expected(error):
+                    raise
+                wrong.append(error)
     if wrong:
-        raise Unfinished(done, in_a_line(wrong)) from wrong
+        raise Unfinished(done, "; ".join(dict.fromkeys(map(in_a_line, wrong)))) from wrong[0]
     return done
 
 
 def _publish(data: Path, policy: Policy, clock: Clock, progress: Progress, done: Round) -> None:
     """From the logs to what is published, noted as it is done."""
+    kept_policy.keep(data, policy, clock)
+    done.changed = kept_policy.changed(policy, kept_policy.kept(data))
     since = first_day(data, policy, clock)
     done.ingested = ingest(data, clock, progress)
     proofs.keep(data)

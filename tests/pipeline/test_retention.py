@@ -1,5 +1,6 @@
 """Retention: rows, and each of their fields, go when the last purpose they were granted for ends."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -13,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from collector.policy import Attribute, Budget, Policy, Service
 from collector.record import COLUMNS, DAY_MS, day_of
 from collector.rights import OUTBOX, Rights
+from pipeline import proofs
 from pipeline.check import mistakes
 from pipeline.cli import run
 from pipeline.days import seal
@@ -272,14 +274,17 @@ def test_the_command_says_what_it_removed(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_what_no_run_has_read_goes_as_well(tmp_path: Path) -> None:
-    """Logs of a day that is not sealed, by the command too; what comes of that day later is late."""
+    """Logs of a day that is not sealed, by the command too, and not the proofs of choices in them; what comes
+    of that day later is late."""
     assert impersonal("init", "--data", tmp_path).returncode == 0
-    long_ago = "2020-01-01"
-    write(tmp_path, [frame(1, long_ago, visitor=VISITOR)], day=long_ago)
+    long_ago = day_of(time.time_ns() // 1_000_000 - 100 * DAY_MS)
+    choice = frame(2, long_ago, visitor=VISITOR, kind="consent", act="grant", via="banner")
+    write(tmp_path, [frame(1, long_ago, visitor=VISITOR), choice], day=long_ago)
     done = impersonal("rights", "expire", "--data", tmp_path)
     assert f"Removed the records of {long_ago}: their retention is over" in done.stdout
     assert found_on_disk(tmp_path, [VISITOR]) == {}
-    write(tmp_path, [frame(2, long_ago)], day=long_ago)
+    assert [proof.act for proof in proofs.of(tmp_path, VISITOR)] == ["grant"]
+    write(tmp_path, [frame(3, long_ago)], day=long_ago)
     assert ingest(tmp_path, lambda: after(1), lambda *_: None) == {"late": 1}
 
 
