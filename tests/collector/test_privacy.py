@@ -31,6 +31,7 @@ from collector.rights import Answer as Gathered
 from collector.rights import Choice, Handed, Rights, receipt_of
 from collector.rights import Request as Asked
 from collector.words import languages, words
+from pipeline.transfer_gate import GROUNDS
 from tests.asgi import Answer, call, cookie_header, get, http_scope, post
 from tests.policies import EVERYTHING, NECESSARY, policy, purpose, version
 
@@ -128,12 +129,13 @@ def pseudonym(site: Site, cookies: tuple[str, str]) -> str:
 
 
 def in_words(language: str) -> Iterator[str]:
-    """The values of FIELDS, LEVELS and PURPOSES that need a name on the page."""
+    """The values of FIELDS, LEVELS and GROUNDS that need a name on the page."""
     yield from (f"fields.{row.name}" for row in FIELDS)
     yield from (f"categories.{category}" for category in LEVELS)
     yield from (
         f"levels.{category}.{level}" for category in LEVELS for level in LEVELS[category] if level != "none"
     )
+    yield from (f"grounds.{ground}" for ground in GROUNDS)
 
 
 # ---- to see -------------------------------------------------------------------------------------------
