@@ -1,8 +1,8 @@
 """What a site holds about a visitor, as far as a web worker sees it at once.
 
 Declared values and their history come from rights.sqlite, records from the segments of the log that still lie
-there and from the answer that `impersonal run --watch` left in the outbox. Waits for the disk: never on an
-event loop.
+there and from the answer that `impersonal run --watch` left in the outbox; proofs and transfers from that.
+Waits for the disk: never on an event loop.
 """
 
 import secrets
@@ -14,7 +14,7 @@ import msgspec
 
 from collector.errors import RecordError
 from collector.record import DAY_MS, LOGS, MAX_RECORD_BYTES, Record, decode, frames
-from collector.rights import OUTBOX, OUTBOX_DAYS, Answer, Change, Declared, Rights
+from collector.rights import OUTBOX, OUTBOX_DAYS, Answer, Change, Choice, Declared, Handed, Rights
 from collector.subjects import Who
 
 CHUNK_BYTES = 128 * 1024  # searched in one go, while the event loop waits: 0.1 ms
@@ -36,11 +36,15 @@ class Holdings(msgspec.Struct, frozen=True):
     """When the pipeline last gathered everything; None where it has not, or not lately."""
     is_whole: bool = True
     """Whether all the log that lies there was looked through."""
+    choices: list[Choice] = []
+    """Those that are proven, as gathered: their records may be gone."""
+    transfers: list[Handed] = []
+    """To whom records went, as gathered."""
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing at all is known."""
-        return not (self.declared or self.history or self.records)
+        return not (self.declared or self.history or self.records or self.choices)
 
 
 def find(data: Path, rights: Rights, who: Who, now_ms: int) -> Holdings:
@@ -67,6 +71,8 @@ def find(data: Path, rights: Rights, who: Who, now_ms: int) -> Holdings:
         rights.asked(who.browser),
         answer.made_ms if answer else None,
         is_whole,
+        answer.choices if answer else [],
+        answer.transfers if answer else [],
     )
 
 

@@ -8,7 +8,7 @@ from collector.consent import Decision
 from collector.holdings import Holdings
 from collector.policy import Attribute, Purpose, Service, Version
 from collector.record import FIELDS, LEVELS, Record
-from collector.rights import Change, Declared, Receipt
+from collector.rights import Change, Choice, Declared, Receipt
 from collector.subjects import Who
 from collector.words import Words
 
@@ -109,6 +109,8 @@ class View:
     """Name, mount, its fields with mandatory or optional, retention."""
     summary: str
     choices: list[ChoiceView]
+    transfers: list[tuple[str, str, str]]
+    """Day, recipient and ground."""
     records: list[RecordView]
     total: int
     asked: str
@@ -125,7 +127,6 @@ def view_of(seen: Seen, words: Words) -> View:
     """What the page shows."""
     decision, held = seen.decision, seen.held
     version = decision.version
-    choices = [record for record in held.records if record.kind == "consent"]
     others = [record for record in held.records if record.kind != "consent"]
     return View(
         version,
@@ -139,7 +140,8 @@ def view_of(seen: Seen, words: Words) -> View:
         [_change(change, version, words) for change in held.history],
         [_service(service, words) for service in version.services.values()] if version else [],
         _summary(others, words),
-        [_choice(record, words) for record in reversed(choices)],
+        _choices(held, words),
+        [(each.day, each.recipient, words(f"privacy.grounds.{each.ground}")) for each in held.transfers],
         [_record(record, words) for record in reversed(others[-MOST_SHOWN:])],
         len(others),
         _when(held.asked_ms),
@@ -302,14 +304,20 @@ def _summary(records: list[Record], words: Words) -> str:
     )
 
 
-def _choice(record: Record, words: Words) -> ChoiceView:
-    return ChoiceView(
-        _when(record.ts_ms),
-        words(f"privacy.acts.{record.act}") if record.act else "",
-        words(f"privacy.via.{record.via}") if record.via else "",
-        _titles(record.purposes, words),
-        record.consent or record.policy,
-    )
+def _choices(held: Holdings, words: Words) -> list[ChoiceView]:
+    """The choices at hand, newest first: by their record, or by the proof that outlives it."""
+    found: dict[str, tuple[int, Choice | Record]] = {each.id: (each.at_ms, each) for each in held.choices}
+    found |= {each.id: (each.ts_ms, each) for each in held.records if each.kind == "consent"}
+    return [
+        ChoiceView(
+            _when(at_ms),
+            words(f"privacy.acts.{choice.act}") if choice.act else "",
+            words(f"privacy.via.{choice.via}") if choice.via else "",
+            _titles(choice.purposes, words),
+            (choice.consent if isinstance(choice, Record) else None) or choice.policy,
+        )
+        for at_ms, choice in sorted(found.values(), key=lambda pair: pair[0], reverse=True)
+    ]
 
 
 def _record(record: Record, words: Words) -> RecordView:

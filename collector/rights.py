@@ -92,12 +92,39 @@ class Receipt:
     """Place → what was removed there."""
 
 
+class Choice(msgspec.Struct, frozen=True):
+    """A choice that is proven: it outlives the record that it was read from."""
+
+    id: str
+    """The record's."""
+    at_ms: int
+    act: str
+    via: str
+    policy: str
+    purposes: tuple[str, ...]
+    service: str | None
+
+
+class Handed(msgspec.Struct, frozen=True):
+    """A transfer that records of a subject were part of."""
+
+    day: str
+    """UTC, as 2026-11-24."""
+    recipient: str
+    ground: str
+    """necessary, consent, law, sale or breach."""
+
+
 class Answer(msgspec.Struct, frozen=True):
-    """outbox/<mark>.json: what the pipeline found about a subject in logs and private events."""
+    """outbox/<mark>.json: what the pipeline found about a subject."""
 
     made_ms: int
     records: list[Record]
-    """Oldest first, choices among them."""
+    """From logs and private events, oldest first, choices among them."""
+    choices: list[Choice] = []
+    """Those that are proven, oldest first."""
+    transfers: list[Handed] = []
+    """Oldest first."""
 
 
 class Rights:

@@ -48,7 +48,7 @@ def opened(data: Path) -> Iterator[sqlite3.Connection]:
     if not data.is_dir():
         raise ConfigurationError(f"{data} does not exist: name the site's data directory with --data")
     with closing(Rights(data).connect()) as database:
-        if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'chain'").fetchone() is None:
+        if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'version'").fetchone() is None:
             database.executescript(sql.text("chain.schema"))
         yield database
 

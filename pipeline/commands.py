@@ -3,8 +3,9 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
@@ -97,8 +98,9 @@ def run(every: int | None, watch: bool, data: Path) -> int:
     Also does what visitors asked for on the privacy page, and removes what is over its retention. Once, or
     for ever with --every; cron does as well. With --watch visitors wait for seconds, not for the next round,
     also while a round is at work (which an erasure follows): a process beside cron, or together with --every
-    the only one. Whatever stops it leaves nothing half done.
-    Doing it again changes nothing that is published.
+    the only one. Where publishing fails, what visitors asked for is done and what is over its retention is
+    removed all the same, and the exit status is 1. Whatever stops it leaves nothing half done. Doing it again
+    changes nothing that is published.
 
     \b
     impersonal run
@@ -169,7 +171,7 @@ def import_(files: Sequence[str], ground: str, mmdb: Path | None, data: Path) ->
 
     signal.signal(signal.SIGTERM, _interrupt)
     loaded = load(data / POLICY)
-    with interruptible(), terminal.progress() as progress:
+    with _telling_what_was_done(), interruptible(), terminal.progress() as progress:
         found = access_log.import_logs(data, loaded, files, ground, _now_ms, progress, Enricher(mmdb))
     for line in access_log.in_words(found):
         click.echo(line)
@@ -185,10 +187,23 @@ def _round(data: Path) -> None:
     from pipeline.run import run_once  # noqa: PLC0415
 
     loaded = load(data / POLICY)
-    with interruptible(), terminal.progress() as progress:
+    with _telling_what_was_done(), interruptible(), terminal.progress() as progress:
         done = run_once(data, loaded, _now_ms, progress)
     for line in terminal.round_lines(done):
         click.echo(line)
+
+
+@contextmanager
+def _telling_what_was_done() -> Iterator[None]:
+    """Of a round that went wrong, say what it did before the error is said."""
+    from pipeline.run import Unfinished  # noqa: PLC0415
+
+    try:
+        yield
+    except Unfinished as error:
+        for line in terminal.round_lines(error.done, is_unfinished=True):
+            click.echo(line)
+        raise
 
 
 def _go_on(data: Path, every: int | None, watch: bool) -> None:

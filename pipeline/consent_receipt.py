@@ -1,10 +1,12 @@
 """A consent as a receipt: the fields of ISO/IEC TS 27560 in DPV terms, and those that law 94-V (KZ) asks for.
 
-The receipt says what held for one pseudonym at one instant, by which act and under which version. Who reads
-it needs nothing else: the policy's text is part of it.
+The receipt says what held for one pseudonym at one instant, by which act and under which version; from an
+erasure on, that nothing did. Who reads it needs nothing else: the policy's text, as it was told then, is part
+of it.
 """
 
 import hashlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +16,8 @@ from collector.policy_text import ACQUIRER, Section
 from collector.record import LEVELS, date_of
 from collector.words import Words, languages
 from pipeline.errors import ProofError
-from pipeline.proofs import Proof
+from pipeline.kept_policy import Kept, as_kept, as_told
+from pipeline.proofs import ERASE, Proof
 
 SCHEMA = "https://w3id.org/dpv/schema/dpv-27560#receipt-record"
 """The profile of ISO/IEC TS 27560:2023 that a receipt follows."""
@@ -32,6 +35,7 @@ _STATUS = {
     "grant": "dpv:ConsentGiven",
     "refuse": "dpv:ConsentRefused",
     "withdraw": "dpv:ConsentWithdrawn",
+    "erase": "dpv:ConsentWithdrawn",
 }
 _LAPSED = "dpv:ConsentExpired"
 _BASIS = {
@@ -50,10 +54,18 @@ _PURPOSE = {
 }
 
 
-def receipt(policy: Policy, found: list[Proof], subject: str, at_ms: int, words: Words) -> dict[str, Any]:
+def receipt(
+    policy: Policy,
+    known: Mapping[str, Kept],
+    found: list[Proof],
+    subject: str,
+    at_ms: int,
+    words: Words,
+) -> dict[str, Any]:
     """What held for a subject at an instant, as JSON-LD.
 
-    found    its proofs, oldest first
+    policy   as it is now; where a version was kept, what it said then is what the receipt says
+    found    the subject's proofs, oldest first
     Raises   ProofError where no choice is proven until then
     """
     until = [proof for proof in found if proof.at_ms <= at_ms]
@@ -64,11 +76,12 @@ def receipt(policy: Policy, found: list[Proof], subject: str, at_ms: int, words:
             f"{policy.controller.proof_days} days"
         )
     latest = until[-1]
-    version = policy.version(latest.policy)
+    version = as_kept(policy, known).version(latest.policy)
     if version is None:
         raise ProofError(f"the policy has no version {latest.policy} any more: put it back into policy.toml")
     purposes = [version.purposes[name] for name in latest.purposes if name in version.purposes]
-    controller = policy.controller
+    told = as_told(policy, known, version)
+    controller = told.controller
     third_parties = sorted({name for purpose in purposes for name in purpose.recipients if name != ACQUIRER})
     return {
         "@context": _CONTEXT,
@@ -81,12 +94,12 @@ def receipt(policy: Policy, found: list[Proof], subject: str, at_ms: int, words:
         "dpv:hasDataSubject": {"@type": "dpv:DataSubject", "dct:identifier": subject, "dpv:hasName": NO_NAME},
         "dpv:hasDataController": _controller(controller),
         "dpv:hasJurisdiction": controller.country or UNKNOWN,
-        "dpv:hasNotice": _notice(policy, version, words),
+        "dpv:hasNotice": _notice(told, version, words),
         "dpv:hasConsentStatus": _status(latest, at_ms),
         "dct:hasPart": [_event(proof) for proof in until],
-        "dpv:hasPurpose": [_purpose(purpose, policy, version, words) for purpose in purposes],
+        "dpv:hasPurpose": [_purpose(purpose, told, version, words) for purpose in purposes] or ["none"],
         "dpv:hasRecipientThirdParty": third_parties or ["none"],
-        "dpv:hasWithdrawalMethod": _withdrawal(controller),
+        "dpv:hasWithdrawalMethod": _withdrawal(policy.controller),
         "kz:consent": _of_kazakhstan(controller, latest, version, purposes, third_parties),
     }
 
@@ -121,7 +134,8 @@ def _digest(told: list[Section]) -> str:
 
 
 def _status(latest: Proof, at_ms: int) -> str:
-    return _LAPSED if at_ms >= latest.lapses_ms else _STATUS[latest.act]
+    has_lapsed = latest.act != ERASE and at_ms >= latest.lapses_ms
+    return _LAPSED if has_lapsed else _STATUS[latest.act]
 
 
 def _event(proof: Proof) -> dict[str, Any]:
@@ -132,7 +146,7 @@ def _event(proof: Proof) -> dict[str, Any]:
         "dpv:hasIndicationMethod": proof.via,
         "dpv:isIndicatedBy": "dpv:DataSubject",
         "dct:hasVersion": proof.policy,
-        "dpv:hasPurpose": list(proof.purposes),
+        "dpv:hasPurpose": list(proof.purposes) or ["none"],
         "dpv:hasContext": proof.service or "the site as a whole",
         "dct:valid": _instant(proof.lapses_ms),
     }
@@ -187,11 +201,12 @@ def _of_kazakhstan(
     names = [row.name for row in fields_within(version.scope(purpose.name for purpose in purposes))]
     granted = {purpose.name for purpose in purposes}
     declared = [attribute.name for attribute in version.declared.values() if attribute.purpose in granted]
+    period = f"{date_of(latest.at_ms)} to {date_of(latest.lapses_ms)}"
     return {
         "kz:operator": controller.name,
         "kz:bin": controller.identifier or UNKNOWN,
         "kz:subject": NO_NAME,
-        "kz:period": f"{date_of(latest.at_ms)} to {date_of(latest.lapses_ms)}",
+        "kz:period": f"ended by erasure on {date_of(latest.at_ms)}" if latest.act == ERASE else period,
         "kz:transfer_to_third_parties": _yes(bool(third_parties)),
         "kz:cross_border_transfer": _yes(controller.cross_border),
         "kz:publication": _yes(False),

@@ -31,9 +31,11 @@ from pipeline.store import (
     sync,
     write_private,
 )
-from pipeline.windows import BLOCK, LENGTHS, last_closed_day
+from pipeline.windows import BLOCK, LENGTHS, last_closed_day, window_of
 
 FIRST_DAY = "first_day"
+RESUMES = "resumes_on"
+"""The first day that is released again, after records were removed that no statistics were made of."""
 SALT_GRACE_MS = 30 * 60 * 1000  # as in collector/identity.py: workers write yesterday's records until 00:30
 _SALT = re.compile(r"\.?salt-(?P<day>\d{4}-\d\d-\d\d)(-[0-9a-f]+)?")
 
@@ -70,12 +72,35 @@ def seal(data: Path, clock: Clock, since: date) -> list[str]:
     for n in range((last_closed_day(clock()) - since).days + 1):
         day = (since + timedelta(n)).isoformat()
         if not is_sealed(data, day):
-            directory = events_of(data, day)
-            private_directory(directory)
-            write_private(directory / SEALED, [])
-            sync(directory)
+            seal_day(data, day)
             sealed.append(day)
     return sealed
+
+
+def seal_day(data: Path, day: str) -> None:
+    """Let nothing be added to a day any more."""
+    directory = events_of(data, day)
+    private_directory(directory)
+    write_private(directory / SEALED, [])
+    sync(directory)
+
+
+def resume_after(data: Path, day: str) -> None:
+    """Release nothing that could hold a day, since its records go uncounted: on with the next 28 days."""
+    resumes = window_of(BLOCK, date.fromisoformat(day)).end + timedelta(1)
+    if resumes > resumes_on(data, date.min):
+        replace_private(data / RESUMES, resumes.isoformat())
+
+
+def resumes_on(data: Path, since: date) -> date:
+    """The first day to release: the site's first, or a later one where records went uncounted."""
+    file = data / RESUMES
+    try:
+        return max(since, date.fromisoformat(file.read_text()))
+    except FileNotFoundError:
+        return since
+    except ValueError:
+        raise StoreError(f"{file} holds no date: write the first day to publish, like 2026-01-31") from None
 
 
 def remove_logs(data: Path) -> int:

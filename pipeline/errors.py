@@ -7,6 +7,7 @@ ImpersonalError (of the collector)
  ├─ StoreError           a file of the private store cannot be read
  ├─ TransferError        records may not be handed over as asked
  ├─ ProofError           nothing is known of a consent at the instant asked
+ ├─ Unfinished           a round did what does not depend on what went wrong (run.py)
  └─ QueryError           published statistics cannot answer what was asked
      ├─ UnknownStatistic
      ├─ NothingPublished

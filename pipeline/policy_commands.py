@@ -33,7 +33,8 @@ def check(file: Path | None, data: Path) -> int:
     """Say everything that is wrong with a policy, or what it means.
 
     FILE is DIR/policy.toml unless given. Prints each mistake with its line and remedy and exits 1, or prints
-    the versions, the purposes and the noise (σ) that every published statistic gets.
+    the versions, the purposes and the noise (σ) that every published statistic gets. A version that was
+    changed after `impersonal run` first met it in DIR is a mistake: its text stands in consents.
 
     \b
     impersonal policy check
@@ -42,8 +43,9 @@ def check(file: Path | None, data: Path) -> int:
     source = file or data / POLICY
     loaded = load(source)
     from pipeline import check as statistics  # noqa: PLC0415
+    from pipeline import kept_policy  # noqa: PLC0415
 
-    if found := statistics.mistakes(loaded):
+    if found := statistics.mistakes(loaded) + kept_policy.changed(loaded, kept_policy.kept(data)):
         raise PolicyError([f"{source}: {mistake}" for mistake in found])
     for line in terminal.policy_lines(loaded, _now_ms()):
         click.echo(line)

@@ -4,6 +4,7 @@ The events themselves expire with their day. What stays says that somebody chose
 which version and for which purposes, and can be found only by who holds the pseudonym.
 """
 
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from pipeline.chain import opened, transaction
 from pipeline.engine import Engine
 from pipeline.store import EVENTS, batch_files, days_of, is_sealed
 
+ERASE = "erase"
+
 _COLUMNS = "id, at_ms, act, via, policy, purposes, service"
 
 
@@ -27,18 +30,23 @@ class Proof:
     """Of the record it was proven by."""
     at_ms: int
     act: str
-    """grant, refuse or withdraw."""
+    """grant, refuse, withdraw or erase."""
     via: str
-    """banner, page, form, fetch or signal."""
+    """banner, page, form, fetch or signal; of an erasure, erasure."""
     policy: str
-    """The version that was asked about: the one in force, or an older one that a withdrawal left standing."""
+    """The version that was asked about: the one in force, or an older one that a withdrawal left standing.
+
+    Of an erasure, that of the last choice.
+    """
     purposes: tuple[str, ...]
     """What held from then on, with what cannot be refused."""
     service: str | None
 
     @property
     def lapses_ms(self) -> int:
-        """When the visitor is asked again, without another choice."""
+        """When the visitor is asked again, without another choice; of an erasure, at once."""
+        if self.act == ERASE:
+            return self.at_ms
         return self.at_ms + (REFUSAL_DAYS if self.act == "refuse" else GRANT_DAYS) * DAY_MS
 
 
@@ -68,14 +76,29 @@ def keep(data: Path) -> int:
 
 
 def of(data: Path, subject: str) -> list[Proof]:
-    """Every choice that is proven of a subject, oldest first."""
+    """Every choice that is proven of a subject, oldest first, and the erasure that ended them."""
     query = f"SELECT {_COLUMNS} FROM proof WHERE mark = ? ORDER BY at_ms, rowid"  # noqa: S608
     with opened(data) as database:
-        rows = database.execute(query, (Rights(data).mark(subject),)).fetchall()
-    return [
-        Proof(id_, at_ms, act, via, version, tuple(filter(None, purposes.split("+"))), service)
-        for id_, at_ms, act, via, version, purposes, service in rows
-    ]
+        mark = Rights(data).mark(subject)
+        found = [_proof(*row) for row in database.execute(query, (mark,))]
+        # The receipt of an erasure stays for proof_days from then on, longer than the proofs before it.
+        query = "SELECT hex(receipt), asked_ms FROM receipt WHERE mark = ? ORDER BY asked_ms LIMIT 1"
+        for id_, at_ms in database.execute(query, (mark,)) if found else ():
+            found.append(Proof(id_.lower(), at_ms, ERASE, "erasure", found[-1].policy, (), None))
+        return found
+
+
+def newest(database: sqlite3.Connection, mark: bytes) -> Proof | None:
+    """The last choice that is proven of a subject, given its mark."""
+    query = f"SELECT {_COLUMNS} FROM proof WHERE mark = ? ORDER BY at_ms DESC, rowid DESC LIMIT 1"  # noqa: S608
+    row = database.execute(query, (mark,)).fetchone()
+    return _proof(*row) if row else None
+
+
+def _proof(
+    id_: str, at_ms: int, act: str, via: str, policy: str, purposes: str, service: str | None
+) -> Proof:
+    return Proof(id_, at_ms, act, via, policy, tuple(filter(None, purposes.split("+"))), service)
 
 
 def expire(data: Path, policy: Policy, clock: Clock) -> int:

@@ -69,13 +69,14 @@ def receipt(reference: str, at: int | None, language: str, data: Path) -> None:
     impersonal rights receipt 0123456789abcdef0123456789abcdef --at 2026-11-24T13:00:00Z
     """
     from collector.words import words  # noqa: PLC0415
-    from pipeline import accesses, proofs  # noqa: PLC0415
+    from pipeline import accesses, kept_policy, proofs  # noqa: PLC0415
     from pipeline.consent_receipt import receipt as made  # noqa: PLC0415
 
     loaded = load(data / POLICY)
     found = proofs.of(data, reference)
     accesses.record(data, _now_ms, "rights receipt", reference, len(found))
-    told = made(loaded, found, reference, _now_ms() if at is None else at, words(language))
+    at_ms = _now_ms() if at is None else at
+    told = made(loaded, kept_policy.kept(data), found, reference, at_ms, words(language))
     click.echo(terminal.as_json(told))
 
 
@@ -120,9 +121,10 @@ def transfer(
     sale       what the version then names the recipient, or "acquirer", for
     breach     one visitor's records that do not rest on consent; needs --subject
 
-    Never taken: visitors who erased, purposes that were withdrawn or refused or are over their retention.
-    Fields and times are cut to what the purposes may use. Published statistics need no gate: they are
-    impersonal, copy published/ as you like.
+    Never taken: visitors who erased, purposes that were withdrawn or refused or are over their retention, and
+    what needs a consent that has lapsed (13 months after it was given) or that no proof shows. Fields and
+    times are cut to what the purposes may use. Published statistics need no gate: they are impersonal, copy
+    published/ as you like.
 
     \b
     impersonal rights transfer --recipient Couriers --ground necessary --to couriers.jsonl

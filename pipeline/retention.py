@@ -24,6 +24,7 @@ import msgspec
 from collector.policy import Levels, Policy, Version, fields_within
 from collector.record import FIELDS, LEVELS, LOGS, TIME_STEP_MS, Clock, date_of
 from collector.rights import Rights
+from pipeline.days import seal_day
 from pipeline.engine import connect
 from pipeline.rights.access import remove_old_answers
 from pipeline.store import (
@@ -33,6 +34,7 @@ from pipeline.store import (
     batch_files,
     commit_batch,
     days_of,
+    events_of,
     is_sealed,
     manifest_of,
     replace_private,
@@ -86,9 +88,11 @@ class Left(NamedTuple):
 
 
 def expire(data: Path, policy: Policy, clock: Clock) -> Expired:
-    """Remove everything whose retention is over, from sealed days and from rights.sqlite.
+    """Remove everything whose retention is over, from the private events, the logs and rights.sqlite.
 
-    To be called after the days' statistics are released; the caller holds `store.exclusive`.
+    A day goes whole whether it is sealed or not, and is sealed then; single rows go from sealed days. To be
+    called after the days' statistics are released, or after `resume_after`; the caller holds
+    `store.exclusive`.
 
     Raises  StoreError, OSError; called again, it does the rest
     """
@@ -96,13 +100,16 @@ def expire(data: Path, policy: Policy, clock: Clock) -> Expired:
     found = Expired()
     rules = _Rules(policy)
     with connect() as database:
-        for directory, day in days_of(data / EVENTS):
+        for day in _days(data):
+            directory = events_of(data, day)
             age = (date_of(now_ms) - date.fromisoformat(day)).days
-            if not is_sealed(data, day):
-                continue
             if age > retention_days(policy, day):
+                if not is_sealed(data, day):
+                    seal_day(data, day)  # what is found of it later is late
                 if _remove_day(data, directory, day):
                     found.days.append(day)
+            elif not is_sealed(data, day):
+                continue
             elif (passed := rules.passed(age)) and _applied(directory) != rules.mark(passed):
                 _expire_rows(database, directory, rules, age, found)
                 replace_private(directory / APPLIED, rules.mark(passed))
@@ -110,6 +117,35 @@ def expire(data: Path, policy: Policy, clock: Clock) -> Expired:
     found.said += Counter(Rights(data).expire(kept_days, policy.controller.proof_days, now_ms))
     found.said += Counter(answers=remove_old_answers(data, now_ms))
     return found
+
+
+def newest_uncountable(data: Path, policy: Policy, purpose: str, now_ms: int) -> str | None:
+    """The newest day of which not all that a purpose may count is kept any more; None where there is none.
+
+    Whether there were records is nothing that it tells.
+    """
+    today = date_of(now_ms)
+    over = (
+        day
+        for day in _days(data)
+        if (today - date.fromisoformat(day)).days > _counted_days(policy, day, purpose)
+    )
+    return max(over, default=None)
+
+
+def _days(data: Path) -> list[str]:
+    """Every day of which there is anything, oldest first."""
+    places = ((data / EVENTS, "day="), (data / QUARANTINE, "day="), (data / LOGS, ""))
+    return sorted({day for place, prefix in places for _, day in days_of(place, prefix)})
+
+
+def _counted_days(policy: Policy, day: str, purpose: str) -> int:
+    """For how many days a purpose may count all that was recorded on one day."""
+    version = _in_force(policy, day)
+    if purpose not in version.purposes:
+        return _NEVER
+    services = (service.retention_days for service in version.services.values())
+    return min(version.purposes[purpose].retention_days, *services, _NEVER)
 
 
 def retention_days(policy: Policy, day: str) -> int:

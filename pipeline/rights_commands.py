@@ -31,6 +31,8 @@ _PLACES = {
 _RETAINED = (
     "Published statistics stay as they are. Each counts a bounded part of a visitor's day, and with noise: "
     "from all of them together nobody can tell with confidence whether this visitor was there (GUARANTEE.md)."
+    "\nThe proof of the visitor's choices and of this erasure, and to whom records were handed, stays under "
+    "a one-way mark for controller.proof_days; nothing of what was recorded is in it."
 )
 
 
@@ -71,11 +73,11 @@ def erase(reference: str, data: Path) -> None:
     from pipeline.store import exclusive  # noqa: PLC0415
 
     held, number, now_ms = _held(data), secrets.token_hex(16), _now_ms()
+    record(data, _now_ms, "rights erase", reference, 0)  # first: what follows may have to wait for a run
     held.erase(reference, receipt_of(number), now_ms, now_ms + TOMBSTONE_DAYS * DAY_MS)
     click.echo("From now on nothing is collected under this reference")
     with interruptible(), exclusive(data):  # where a run is at work, the next one does the rest
         carry_out(data, _now_ms)
-    record(data, _now_ms, "rights erase", reference, 0)
     receipt = held.receipt(receipt_of(number))
     click.echo(f"Erased: {_in_words(receipt.counts if receipt else {})}")
     click.echo(_RETAINED)
@@ -93,14 +95,18 @@ def erase(reference: str, data: Path) -> None:
 def access(reference: str, form: str, to: Path | None, data: Path) -> None:
     """Hand out everything that is held about a visitor.
 
-    As JSON: declared information with its history, and every record of logs and private events. As CSV: the
-    records alone. It is personal data: give it to nobody but the visitor.
+    As JSON: declared information with its history, every record of logs and private events, the choices that
+    are proven (also of records that are gone) and to whom records were handed. As CSV: the records alone.
+
+    It is the visitor's own copy (GDPR, article 15): give it to nobody but the visitor. The access is recorded
+    in the register that `impersonal rights accesses` lists. Records for anybody else, whoever asks, go
+    through `impersonal rights transfer`, which asks for recipient and ground.
 
     \b
     impersonal rights access 5f0c1e7a9b3d4f60818283a4b5c6d7e8 --to answer.json
     """
     from pipeline.accesses import record  # noqa: PLC0415
-    from pipeline.rights.access import records_of  # noqa: PLC0415
+    from pipeline.rights.access import choices_of, records_of, transfers_of  # noqa: PLC0415
     from pipeline.store import exclusive, replace_private  # noqa: PLC0415
 
     held = _held(data)
@@ -116,6 +122,8 @@ def access(reference: str, form: str, to: Path | None, data: Path) -> None:
             "declared": held.declared(reference),
             "history": held.history(reference),
             "records": records,
+            "choices": choices_of(data, reference),
+            "transfers": transfers_of(data, reference),
         }
         text = terminal.as_json(msgspec.to_builtins(found))
     if to:
@@ -131,20 +139,45 @@ def expire(data: Path) -> None:
     """Remove everything whose retention is over, as every `impersonal run` does.
 
     Row by row and field by field, as the purposes of each record end; of rights.sqlite, what its attributes
-    and proof_days say. Days that are not sealed wait for the next run. `impersonal status` shows the oldest
-    record of each kind.
+    and proof_days say. Logs that no run has read are read first, for the proofs of consent in them; but what
+    no run has counted is counted no more: where `impersonal run` works, let it come first. The oldest record
+    of each kind stands in `impersonal status`.
 
     \b
     impersonal rights expire
     """
-    from pipeline import retention  # noqa: PLC0415
+    from pipeline import proofs, retention  # noqa: PLC0415
+    from pipeline.days import resume_after  # noqa: PLC0415
+    from pipeline.release import PURPOSE  # noqa: PLC0415
     from pipeline.store import exclusive  # noqa: PLC0415
 
     policy = load(data / POLICY)
     with interruptible(), exclusive(data):
+        wrong = _read_choices(data)
+        if day := retention.newest_uncountable(data, policy, PURPOSE, _now_ms()):
+            resume_after(data, day)
         found = retention.expire(data, policy, _now_ms)
+        found.said["proofs"] = proofs.expire(data, policy, _now_ms)
     for line in list(terminal.expired_lines(found)) or ["Nothing is over its retention"]:
         click.echo(line)
+    if wrong:
+        raise wrong
+
+
+def _read_choices(data: Path) -> Exception | None:
+    """Keep the proofs of all choices in the logs; give back what went wrong, to be said after retention."""
+    from pipeline import proofs  # noqa: PLC0415
+    from pipeline.boundary import is_expected  # noqa: PLC0415
+    from pipeline.ingest import ingest  # noqa: PLC0415
+
+    try:
+        ingest(data, _now_ms, lambda *_: None)
+        proofs.keep(data)
+    except Exception as error:
+        if not is_expected(error):
+            raise
+        return error
+    return None
 
 
 def _held(data: Path) -> Rights:

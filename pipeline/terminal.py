@@ -149,8 +149,8 @@ REPORTS: dict[str, Callable[[Sequence[Row]], str]] = {"table": as_table, "json":
 COMPARISONS = REPORTS | {"table": as_comparison}
 
 
-def round_lines(done: "Round") -> Iterator[str]:
-    """What one run did, in sentences."""
+def round_lines(done: "Round", *, is_unfinished: bool = False) -> Iterator[str]:
+    """What one run did, in sentences; of one that went wrong, what it did nevertheless."""
     ingested = dict(done.ingested)
     rows = ingested.pop("rows", 0)
     rest = ", ".join(f"{count:,} {reason}" for reason, count in sorted(ingested.items()))
@@ -161,7 +161,7 @@ def round_lines(done: "Round") -> Iterator[str]:
     if released:
         names = dict.fromkeys(outcome.release_id.split("/", maxsplit=1)[0] for outcome in released)
         yield f"Published {len(released):,} releases of {', '.join(names)}"
-    else:
+    elif not is_unfinished:
         yield "Nothing new was due for publication"
     for outcome in done.outcomes:
         if outcome.state == "refused":
@@ -170,6 +170,7 @@ def round_lines(done: "Round") -> Iterator[str]:
         yield f"Removed {done.removed_segments:,} log segments of sealed days"
     yield from expired_lines(done.expired)
     yield from request_lines(done.requests)
+    yield from (f"Note: {each}" for each in done.changed)
 
 
 def expired_lines(found: "Expired") -> Iterator[str]:
@@ -190,6 +191,7 @@ _SAID = {
     "history": "notes of how declared values changed",
     "receipt": "receipts of erasures",
     "standing": "marks of withdrawals and erasures",
+    "proofs": "proofs and lines of the registers",
     "answers": "answers that waited to be fetched",
 }
 

@@ -1,8 +1,8 @@
 """What an order to hand over records covers: record by record, purpose by purpose, cut to what they may use.
 
 What each ground takes, always without visitors who erased and without purposes that were withdrawn, whose
-retention is over, or whose withdrawal could not be seen because the record carries no id cookie's cohort or,
-of a declared value, no choice is proven:
+retention is over, whose withdrawal could not be seen because the record carries no id cookie's cohort, or
+that need a consent which the newest proven choice does not give, or gave and has lapsed:
 
     necessary  purposes on a contract that name the recipient, in the record's version and the one in force
     consent    purposes that a choice granted, naming the recipient in these versions and the one agreed to
@@ -12,6 +12,7 @@ of a declared value, no choice is proven:
 """
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -22,10 +23,11 @@ from typing import Any, Literal
 from collector.policy import Policy, Purpose, Version, fields_within
 from collector.policy_text import ACQUIRER
 from collector.record import DAY_MS, FIELDS, LEVELS, TIME_STEP_MS, date_of
-from collector.rights import Standings
-from pipeline import chain, proofs, sql
+from collector.rights import Rights, Standings
+from pipeline import chain, kept_policy, proofs, sql
 from pipeline.engine import Engine
 from pipeline.errors import TransferError
+from pipeline.proofs import Proof
 from pipeline.store import EVENTS, batch_files, days_of
 
 _AT_A_TIME = 10_000  # records fetched
@@ -54,10 +56,11 @@ class Order:
 
 @dataclass(frozen=True)
 class Versions:
-    """The versions of the policy that speak about one record."""
+    """The versions of the policy that speak about one record: older ones as they were when they were used."""
 
     recorded: Version
     in_force: Version
+    """As policy.toml says it now."""
     agreed: Version | None
     """The one that a choice was made under."""
 
@@ -90,7 +93,11 @@ def _is_sold(_order: Order, purpose: Purpose, _versions: Versions) -> bool:
 
 
 def _is_breach(_order: Order, purpose: Purpose, _versions: Versions) -> bool:
-    return "consent" not in (purpose.basis, purpose.access)
+    return not _needs_consent(purpose)
+
+
+def _needs_consent(purpose: Purpose) -> bool:
+    return "consent" in (purpose.basis, purpose.access)
 
 
 GROUNDS: Mapping[str, Covers] = {
@@ -106,13 +113,15 @@ GROUNDS: Mapping[str, Covers] = {
 class Gate:
     """What of the private events an order covers."""
 
+    _choices: "_Choices"
+
     def __init__(self, data: Path, policy: Policy, order: Order, now_ms: int) -> None:
         in_force = policy.in_force(now_ms)
         if in_force is None:
             raise TransferError("no version of the policy is in force yet: nothing can be handed over")
         self._in_force = in_force
         self._data = data
-        self._policy = policy
+        self._policy = kept_policy.as_kept(policy, kept_policy.kept(data))
         self._order = order
         self._now_ms = now_ms
         self._standings = Standings(data)
@@ -134,8 +143,9 @@ class Gate:
         self._stood, self.taken = {}, {}
         self.versions, self.purposes = set(), set()
         order = self._order
-        yield from map(_line, self._declared())
-        with Engine() as engine:
+        with chain.opened(self._data) as database, Engine() as engine:
+            self._choices = _Choices(database, self._data, self._now_ms)
+            yield from map(_line, self._declared(database))
             engine.relation("subject", {"visitor": "VARCHAR"}, [(order.subject,)])
             for directory, day in days_of(self._data / EVENTS):
                 if order.start <= date.fromisoformat(day) <= order.end:
@@ -150,14 +160,13 @@ class Gate:
                 if (record := self._record(dict(zip(names, row, strict=True)))) is not None:
                     yield _line(record)
 
-    def _declared(self) -> Iterator[dict[str, Any]]:
+    def _declared(self, database: sqlite3.Connection) -> Iterator[dict[str, Any]]:
         """What visitors declared about themselves, as far as it is covered."""
         query = (
             "SELECT subject, name, value, policy, coalesce(altered_ms, declared_ms) FROM declared "
             "WHERE ?1 IS NULL OR subject = ?1 ORDER BY subject, name"
         )
-        with chain.opened(self._data) as database:
-            rows = database.execute(query, (self._order.subject,)).fetchall()
+        rows = database.execute(query, (self._order.subject,)).fetchall()
         for subject, name, value, recorded, at_ms in rows:
             if purpose := self._declared_for(subject, name, recorded, at_ms):
                 self._take(subject, recorded, (purpose,))
@@ -188,11 +197,8 @@ class Gate:
 
     def _agreed(self, subject: str, purpose: Purpose) -> Version | None:
         """The version under which a subject's newest choice grants a purpose."""
-        found = proofs.of(self._data, subject)[-1:]
-        holds = [
-            proof for proof in found if purpose.name in proof.purposes and self._now_ms < proof.lapses_ms
-        ]
-        return self._policy.version(holds[0].policy) if holds else None
+        choice = self._choices.of(subject)
+        return self._policy.version(choice.policy) if choice and purpose.name in choice.purposes else None
 
     def _take(self, visitor: str, recorded: str, purposes: tuple[str, ...]) -> None:
         self.taken[visitor] = self.taken.get(visitor, 0) + 1
@@ -208,7 +214,9 @@ class Gate:
         day = row["ts_ms"] // DAY_MS
         granted = tuple(row["purposes"])
         is_told = row["cohort"] is not None
-        key = (row["policy"], row["consent"], granted, standing, day, is_told)
+        choice = self._choices.of(visitor) if row["consent"] else None
+        proven = choice.purposes if choice else ()
+        key = (row["policy"], row["consent"], granted, standing, day, is_told, proven)
         if key not in self._known:
             self._known[key] = self._cut(*key)
         cut = self._known[key]
@@ -225,6 +233,7 @@ class Gate:
         standing: frozenset[str] | None,
         day: int,
         is_told: bool,
+        proven: tuple[str, ...],
     ) -> "_Cut | None":
         """What records that are alike leave through the gate."""
         version = self._policy.version(recorded)
@@ -232,6 +241,7 @@ class Gate:
         if version is None or (consent and agreed is None):
             return None  # nothing says what it may be used for
         versions = Versions(version, self._in_force, agreed)
+        is_by_consent = self._order.ground == "consent"
         age_days = (date_of(self._now_ms) - date_of(day * DAY_MS)).days
         taken = tuple(
             name
@@ -240,6 +250,7 @@ class Gate:
             and (purpose := version.purposes.get(name))
             and age_days <= purpose.retention_days
             and _still_holds(purpose, standing, is_told)
+            and (name in proven or not (is_by_consent or _needs_consent(purpose)))
             and GROUNDS[self._order.ground](self._order, purpose, versions)
         )
         cut = _Cut(taken, version, agreed)
@@ -255,6 +266,23 @@ def _still_holds(purpose: Purpose, standing: frozenset[str] | None, is_told: boo
     if not purpose.refusable:
         return True
     return is_told and (standing is None or purpose.name in standing)
+
+
+class _Choices:
+    """The newest proven choice of each subject, while it has not lapsed."""
+
+    def __init__(self, database: sqlite3.Connection, data: Path, now_ms: int) -> None:
+        self._database = database
+        self._rights = Rights(data)
+        self._now_ms = now_ms
+        self._known: dict[str, Proof | None] = {}
+
+    def of(self, subject: str) -> Proof | None:
+        """The choice of a subject; None where none holds."""
+        if subject not in self._known:
+            newest = proofs.newest(self._database, self._rights.mark(subject))
+            self._known[subject] = newest if newest and self._now_ms < newest.lapses_ms else None
+        return self._known[subject]
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def test_every_field_of_every_level_and_purpose_is_named_alike(
     [done] = processing.register(rules, tmp_path, NOW_MS)["processing"]
     assert {field for each in done["categories"].values() for field in each["fields"]} == fields
     proof = Proof("1", NOW_MS, "grant", "banner", "v1", (name,), None)
-    made: dict[str, Any] = receipt(rules, [proof], "ab" * 16, NOW_MS, words("en"))
+    made: dict[str, Any] = receipt(rules, {}, [proof], "ab" * 16, NOW_MS, words("en"))
     [held] = made["dpv:hasPurpose"]
     parts = [each["dct:hasPart"] for each in held["dpv:hasPersonalData"] if each != "none"]
     assert {field for part in parts for field in part} == fields

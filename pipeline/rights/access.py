@@ -1,4 +1,5 @@
-"""Access, carried out: every record of a visitor, from the private events of all days and from the logs."""
+"""Access, carried out: every record of a visitor, from the private events of all days and from the logs, and
+what is known by the visitor's mark: proven choices and transfers."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,8 +7,9 @@ from pathlib import Path
 import msgspec
 
 from collector.errors import RecordError
-from collector.record import COLUMNS, DAY_MS, RECORD_VERSION, Record, decode, frames
-from collector.rights import OUTBOX, OUTBOX_DAYS, Answer, Rights
+from collector.record import COLUMNS, DAY_MS, RECORD_VERSION, Record, day_of, decode, frames
+from collector.rights import OUTBOX, OUTBOX_DAYS, Answer, Choice, Handed, Rights
+from pipeline import proofs, transfers
 from pipeline.engine import connect
 from pipeline.rights.frames import holding
 from pipeline.store import (
@@ -38,11 +40,25 @@ def records_of(data: Path, subject: str) -> list[Record]:
     return sorted(found.values(), key=lambda record: (record.ts_ms, record.id))
 
 
+def choices_of(data: Path, subject: str) -> list[Choice]:
+    """Every choice that is proven of a pseudonym, oldest first, whether its record is kept or not."""
+    return [msgspec.convert(proof, Choice, from_attributes=True) for proof in proofs.of(data, subject)]
+
+
+def transfers_of(data: Path, subject: str) -> list[Handed]:
+    """The transfers that records of a pseudonym were part of, oldest first."""
+    return [
+        Handed(day_of(each["at_ms"]), each["recipient"], each["ground"])
+        for each in transfers.of(data, subject)
+    ]
+
+
 def answer(data: Path, subject: str, now_ms: int) -> None:
-    """Put a subject's records where its privacy page looks for them, for OUTBOX_DAYS."""
+    """Put what is held of a subject where its privacy page looks for it, for OUTBOX_DAYS."""
     path = _path(data, subject)
     private_directory(path.parent)
-    replace_private(path, msgspec.json.encode(Answer(now_ms, records_of(data, subject))).decode())
+    found = Answer(now_ms, records_of(data, subject), choices_of(data, subject), transfers_of(data, subject))
+    replace_private(path, msgspec.json.encode(found).decode())
 
 
 def remove_answer(data: Path, subject: str) -> bool:

@@ -1,5 +1,6 @@
 -- transfer, access: one row per line of each register; transferred: per (transfer, subject);
--- chain: one row per register, where it begins and ends; proof: per record of a consent
+-- chain: one row per register, where it begins and ends; proof: per record of a consent;
+-- version: per version of the policy, as it was when it was first used
 --
 -- SQLite, in rights.sqlite. A line can be added, and the oldest can go once `chain` says so; nothing here can
 -- be changed. A mark is a keyed one-way hash of a pseudonym.
@@ -47,6 +48,13 @@ CREATE TABLE IF NOT EXISTS proof (
   service TEXT
 ) STRICT;
 
+CREATE TABLE IF NOT EXISTS version (
+  id TEXT NOT NULL PRIMARY KEY,
+  since_ms INTEGER NOT NULL,
+  version TEXT NOT NULL,  -- JSON
+  controller TEXT NOT NULL  -- JSON
+) STRICT;
+
 CREATE INDEX IF NOT EXISTS proof_mark ON proof (mark, at_ms);
 
 CREATE TRIGGER IF NOT EXISTS transfer_is_next BEFORE INSERT ON transfer
@@ -64,7 +72,11 @@ CREATE TRIGGER IF NOT EXISTS transferred_not_updated BEFORE UPDATE ON transferre
 BEGIN SELECT RAISE(ABORT, 'append only'); END;
 CREATE TRIGGER IF NOT EXISTS proof_not_updated BEFORE UPDATE ON proof
 BEGIN SELECT RAISE(ABORT, 'append only'); END;
+CREATE TRIGGER IF NOT EXISTS version_not_updated BEFORE UPDATE ON version
+BEGIN SELECT RAISE(ABORT, 'append only'); END;
 
+CREATE TRIGGER IF NOT EXISTS version_not_deleted BEFORE DELETE ON version
+BEGIN SELECT RAISE(ABORT, 'append only'); END;
 CREATE TRIGGER IF NOT EXISTS transfer_not_deleted BEFORE DELETE ON transfer
 WHEN OLD.number > (SELECT pruned FROM chain WHERE name = 'transfer')
 BEGIN SELECT RAISE(ABORT, 'append only'); END;

@@ -29,9 +29,10 @@ from collector.identity import Pseudonyms, new_id
 from collector.policy import Attribute, Policy, Service
 from collector.record import COLUMNS, FIELDS, LEVELS, Record, encode
 from collector.rights import Answer as Gathered
+from collector.rights import Choice, Handed, Rights, receipt_of
 from collector.rights import Request as Asked
-from collector.rights import Rights, receipt_of
 from collector.words import languages, words
+from pipeline.transfer_gate import GROUNDS
 from tests.asgi import Answer, call, cookie_header, get, http_scope, post
 from tests.policies import EVERYTHING, NECESSARY, policy, purpose, version
 
@@ -97,6 +98,12 @@ class Site:
         answer = get(self.collector, target, headers=headers, client=self._elsewhere())
         return json.loads(answer.body) if answer.status == 200 else None
 
+    def rows_of(self, *headers: tuple[str, str]) -> list[str]:
+        """The kinds of the CSV download's rows."""
+        target = "/_impersonal/privacy/data.csv"
+        answer = get(self.collector, target, headers=headers, client=self._elsewhere())
+        return [row["kind"] for row in csv.DictReader(io.StringIO(answer.body.decode()))]
+
     def visit(self, cookies: tuple[str, str], *targets: str) -> None:
         """Page views, on disk when this returns."""
         for target in targets:
@@ -123,12 +130,13 @@ def pseudonym(site: Site, cookies: tuple[str, str]) -> str:
 
 
 def in_words(language: str) -> Iterator[str]:
-    """The values of FIELDS, LEVELS and PURPOSES that need a name on the page."""
+    """The values of FIELDS, LEVELS and GROUNDS that need a name on the page."""
     yield from (f"fields.{row.name}" for row in FIELDS)
     yield from (f"categories.{category}" for category in LEVELS)
     yield from (
         f"levels.{category}.{level}" for category in LEVELS for level in LEVELS[category] if level != "none"
     )
+    yield from (f"grounds.{ground}" for ground in GROUNDS)
 
 
 # ---- to see -------------------------------------------------------------------------------------------
@@ -309,18 +317,33 @@ def test_the_rest_is_gathered_by_the_pipeline_and_merged(own: Site) -> None:
     assert "are being gathered since" in own.show(visitor)
     live = msgspec.convert(own.data_of(visitor)["records"], list[Record])
     old = Record(v=1, kind="view", id="0" * 28, ts_ms=1, policy="v0", visitor=subject, path="/long-ago")
-    gathered = Gathered(own.collector._clock(), [old, *live])
+    now_ms = own.collector._clock()
+    choices = [
+        Choice(id_, ts_ms, "grant", "banner", "v0", ("necessary",), None)
+        for id_, ts_ms in (("0" * 27 + "1", 1), (live[0].id, live[0].ts_ms))
+    ]
+    assert live[0].kind == "consent"
+    gathered = Gathered(now_ms, [old, *live], choices, [Handed("2026-11-20", "Couriers", "necessary")])
     (own.data / "outbox").mkdir()
     mark = own.rights.mark(subject).hex()
     (own.data / "outbox" / f"{mark}.json").write_bytes(msgspec.json.encode(gathered))
     own.rights.answered(Asked(subject, "access", 1), 2)
     shown = own.show(visitor)
     assert "/long-ago" in shown and "Everything was gathered on" in shown
+    assert re.findall(r"<strong>(.*?)</strong> \((.*?)\)", shown) == [
+        ("allowed", "by a form"),
+        ("allowed", "by the banner"),
+        ("Couriers", "a service that you use needs it"),
+    ]
     taken = own.data_of(visitor)
     assert msgspec.convert(taken["records"], list[Record]) == [old, *live]
     assert taken["complete"] is True
+    assert msgspec.convert(taken["choices"], list[Choice]) == choices
+    assert taken["transfers"] == [{"day": "2026-11-20", "recipient": "Couriers", "ground": "necessary"}]
+    assert own.rows_of(visitor) == ["view", "consent", "view", "consent"]
     stranger = own.grant()
-    assert "/long-ago" not in own.show(stranger)
+    other = own.show(stranger)
+    assert "/long-ago" not in other and "Couriers" not in other and "Gather everything to see" in other
 
 
 def test_a_torn_or_foreign_frame_hides_nothing(own: Site) -> None:
@@ -418,6 +441,8 @@ def test_erasing_everything_holds_at_once_and_leaves_a_receipt(own: Site) -> Non
     assert cookies["__Host-id"]["max-age"] == "0"
     assert cookies["__Host-consent"].value.split("|")[3] == ""
     receipt = cookies["__Host-receipt"]
+    shown = own.show(("cookie", f"__Host-receipt={receipt.value}"))
+    assert "The proof of your choices stays for 760 days under a one-way mark" in shown
     assert re.fullmatch("[0-9a-f]{32}", receipt.value)
     assert all(receipt[flag] for flag in ("secure", "httponly")) and receipt["samesite"] == "lax"
     assert receipt["max-age"] == str(30 * 24 * 60 * 60)

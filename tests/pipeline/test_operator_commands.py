@@ -174,6 +174,31 @@ def test_a_receipt_is_asked_for_by_pseudonym_and_instant(data: Path) -> None:
     assert SUBJECT not in json.dumps(rows)
 
 
+def test_a_version_edited_in_place_fails_the_check_and_is_noted_by_the_run(data: Path) -> None:
+    """The run goes on; the check of the file, and of one that is to replace it, exits 1."""
+    counted = (
+        POLICY
+        + """
+[versions.purposes.statistics]
+access = "consent"
+basis = "consent"
+text = "We count."
+retention_days = 90
+fields = { cookie = "daily" }
+"""
+    )
+    (data / "policy.toml").write_text(counted)
+    (data / "first_day").write_text("2099-01-01")  # nothing is due
+    said(data, "run")
+    said(data, "policy", "check")
+    (data / "policy.toml").write_text(counted.replace('"Acme"', '"Broker"'))
+    assert "Note: version 2 says something else" in said(data, "run")
+    wrong = failed(impersonal("policy", "check", "--data", data))
+    assert "version 1 says something else" in wrong and "new id and date" in wrong
+    (data / "policy.toml").rename(data.parent / "new.toml")
+    assert "version 2" in failed(impersonal("policy", "check", data.parent / "new.toml", "--data", data))
+
+
 def test_a_transfer_is_made_and_listed(data: Path, tmp_path: Path) -> None:
     """The file for its owner only, the line in each form, and both registers whole."""
     to = tmp_path / "acme.jsonl"

@@ -1,6 +1,7 @@
 """Proof of consent: what was granted, when, under which version and by which act, for any instant."""
 
 import json
+import sqlite3
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -13,7 +14,7 @@ from collector.policy import Attribute, Controller, Policy
 from collector.record import DAY_MS
 from collector.rights import RIGHTS, Rights
 from collector.words import words
-from pipeline import proofs
+from pipeline import chain, kept_policy, proofs
 from pipeline.consent_receipt import NO_NAME, UNKNOWN, receipt
 from pipeline.errors import ProofError
 from pipeline.run import run_once
@@ -135,7 +136,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def at(data: Path, at_ms: int, subject: str = SUBJECT, language: str = "en") -> dict[str, Any]:
-    return receipt(POLICY, proofs.of(data, subject), subject, at_ms, words(language))
+    return receipt(POLICY, kept_policy.kept(data), proofs.of(data, subject), subject, at_ms, words(language))
 
 
 FIRST_MS = noon_ms() + 10_000
@@ -195,6 +196,27 @@ def test_before_the_first_choice_nothing_is_claimed(data: Path) -> None:
         at(data, FIRST_MS, "0c" * 16)
 
 
+def test_after_an_erasure_nothing_holds_and_before_it_what_did(tmp_path: Path) -> None:
+    """From its instant on all is withdrawn, for no purpose, nobody and no further day; that stays proven."""
+    write(tmp_path, [consent(10, "grant", "statistics", "advertising"), frame(40, visitor=SUBJECT)])
+    run_once(tmp_path, POLICY, lambda: noon_ms(NEXT_DAY), lambda *_: None)
+    before = at(tmp_path, FIRST_MS)
+    erased_ms = noon_ms(NEXT_DAY) + 1
+    Rights(tmp_path).erase(SUBJECT, b"number", erased_ms, erased_ms + 760 * DAY_MS)
+    run_once(tmp_path, POLICY, lambda: noon_ms(NEXT_DAY) + DAY_MS, lambda *_: None)
+    for at_ms in (FIRST_MS, erased_ms - 1):
+        assert at(tmp_path, at_ms)["kz:consent"] == before["kz:consent"]
+        assert at(tmp_path, at_ms)["dpv:hasConsentStatus"] == "dpv:ConsentGiven"
+    for at_ms in (erased_ms, erased_ms + 500 * DAY_MS):
+        made = at(tmp_path, at_ms)
+        assert made["dpv:hasConsentStatus"] == "dpv:ConsentWithdrawn"
+        assert made["dpv:hasPurpose"] == made["dpv:hasRecipientThirdParty"] == ["none"]
+        assert [part["dpv:hasIndicationMethod"] for part in made["dct:hasPart"]] == ["banner", "erasure"]
+        told = made["kz:consent"]
+        assert (told["kz:period"], told["kz:data"]) == ("ended by erasure on 2026-11-25", ["none"])
+        assert told["kz:transfer_to_third_parties"] == "no"
+
+
 @pytest.mark.parametrize("language", ["en", "ru", "kk"])
 @pytest.mark.parametrize("after_ms", [0, 10_000, DAY_MS])
 def test_a_receipt_has_every_mandatory_field(data: Path, after_ms: int, language: str) -> None:
@@ -231,9 +253,54 @@ def test_kazakhstans_fields_say_yes_and_no(data: Path) -> None:
 def test_a_policy_that_is_silent_gives_a_receipt_that_says_so(data: Path) -> None:
     """Without BIN, address, country and storage the fields are there and say that they are not stated."""
     bare = Policy(Controller("Example", "dpo@example.org", ("example.org",)), POLICY.versions)
-    made = receipt(bare, proofs.of(data, SUBJECT), SUBJECT, FIRST_MS, words("en"))
+    made = receipt(bare, {}, proofs.of(data, SUBJECT), SUBJECT, FIRST_MS, words("en"))
     assert missing(made) == []
     assert made["kz:consent"]["kz:bin"] == made["dpv:hasJurisdiction"] == UNKNOWN
+
+
+def in_place(rules: Policy) -> Policy:
+    """A policy whose first version, and whose controller, say something else under the same id."""
+    first = rules.versions[0]
+    sold = replace(first.purposes["advertising"], text="We sell it.", recipients=("Data Broker",))
+    versions = (replace(first, purposes={**first.purposes, "advertising": sold}), *rules.versions[1:])
+    return replace(rules, versions=versions, controller=replace(KZ, name="Other Owner", cross_border=False))
+
+
+def test_a_version_that_is_edited_stands_in_receipts_as_it_was_told(data: Path) -> None:
+    """Text, recipients, controller and the notice's hash: of a version that is gone as well."""
+    before = at(data, FIRST_MS)
+    for edited in (in_place(POLICY), replace(POLICY, versions=POLICY.versions[1:])):
+        found = kept_policy.kept(data), proofs.of(data, SUBJECT)
+        assert receipt(edited, *found, SUBJECT, FIRST_MS, words("en")) == before
+
+
+def test_a_later_version_changes_no_older_receipt(tmp_path: Path) -> None:
+    """The notice is what was told under its version, not what came after it."""
+    write(tmp_path, [consent(10, "grant", "statistics")])
+    first = replace(POLICY, versions=POLICY.versions[:1])
+    run_once(tmp_path, first, lambda: noon_ms(NEXT_DAY), lambda *_: None)
+    found = kept_policy.kept(tmp_path), proofs.of(tmp_path, SUBJECT)
+    made = [receipt(rules, *found, SUBJECT, FIRST_MS, words("en")) for rules in (first, POLICY)]
+    assert made[0] == made[1]
+
+
+def test_a_version_edited_after_its_first_use_is_named(data: Path) -> None:
+    """Also where only who answers for the data changed, which a newer version may do; before its first use a
+    version may say anything. What was kept cannot be changed."""
+    known = kept_policy.kept(data)
+    assert kept_policy.changed(POLICY, known) == []
+    [first, second] = kept_policy.changed(in_place(POLICY), known)
+    assert first.startswith("version v1 says something else than on 2026-11-25, when it was first used")
+    assert second.startswith("version v2") and "new id and date" in second
+    to_come = version(NECESSARY, version_id="v3", effective=date(2027, 1, 1))
+    moved = replace(POLICY, versions=(*POLICY.versions, to_come), controller=replace(KZ, name="Other Owner"))
+    assert kept_policy.changed(moved, known) == []
+    run_once(data, in_place(POLICY), lambda: noon_ms(NEXT_DAY), lambda *_: None)
+    assert kept_policy.kept(data) == known
+    with chain.opened(data) as database:
+        for change in ("UPDATE version SET version = '{}'", "DELETE FROM version"):
+            with pytest.raises(sqlite3.IntegrityError, match="append only"):
+                database.execute(change)
 
 
 def test_proofs_outlive_the_records_and_then_go(tmp_path: Path) -> None:

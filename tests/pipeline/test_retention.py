@@ -1,5 +1,7 @@
 """Retention: rows, and each of their fields, go when the last purpose they were granted for ends."""
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -10,20 +12,23 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from collector.policy import Attribute, Budget, Policy, Service
-from collector.record import COLUMNS, DAY_MS
+from collector.record import COLUMNS, DAY_MS, day_of
 from collector.rights import OUTBOX, Rights
+from pipeline import proofs
 from pipeline.check import mistakes
 from pipeline.cli import run
 from pipeline.days import seal
 from pipeline.demo.disk import found_on_disk
 from pipeline.ingest import ingest
 from pipeline.metrics import as_prometheus
+from pipeline.release import LEDGER
 from pipeline.retention import APPLIED, Kind, ends, expire, left, retention_days
 from pipeline.rights.access import answer
-from pipeline.run import run_once
+from pipeline.run import Unfinished, run_once
 from pipeline.status import as_json, in_words, read_status
 from pipeline.store import batch_files, events_of, manifests
 from tests.pipeline.logs import DAY, NEXT_DAY, frame, noon_ms, write
+from tests.pipeline.test_cli import failed, impersonal
 from tests.policies import EVERYTHING, measured, policy, purpose, version
 
 CLOSED_MS = noon_ms() + 14 * 60 * 60 * 1000  # 02:00 UTC of the next day
@@ -266,6 +271,77 @@ def test_the_command_says_what_it_removed(tmp_path: Path, capsys: pytest.Capture
         f"Removed the records of {long_ago}: their retention is over",
         "Nothing is over its retention",
     ]
+
+
+def test_what_no_run_has_read_goes_as_well(tmp_path: Path) -> None:
+    """Logs of a day that is not sealed, by the command too, and not the proofs of choices in them; what comes
+    of that day later is late."""
+    assert impersonal("init", "--data", tmp_path).returncode == 0
+    long_ago = day_of(time.time_ns() // 1_000_000 - 100 * DAY_MS)
+    choice = frame(2, long_ago, visitor=VISITOR, kind="consent", act="grant", via="banner")
+    write(tmp_path, [frame(1, long_ago, visitor=VISITOR), choice], day=long_ago)
+    done = impersonal("rights", "expire", "--data", tmp_path)
+    assert f"Removed the records of {long_ago}: their retention is over" in done.stdout
+    assert found_on_disk(tmp_path, [VISITOR]) == {}
+    assert [proof.act for proof in proofs.of(tmp_path, VISITOR)] == ["grant"]
+    write(tmp_path, [frame(3, long_ago)], day=long_ago)
+    assert ingest(tmp_path, lambda: after(1), lambda *_: None) == {"late": 1}
+
+
+def broken_ledger(data: Path) -> Policy:
+    """A ledger that is none."""
+    (data / LEDGER).write_bytes(b"garbage" * 100)
+    return COUNTED
+
+
+def forgetful(_data: Path) -> Policy:
+    """A policy under which a window's first records are gone before it closes."""
+    return replace(COUNTED, versions=(version(replace(measured(EVERYTHING), retention_days=5)),))
+
+
+COUNTED = replace(
+    policy(version(replace(measured(EVERYTHING), retention_days=30)), tier="tiny"),
+    budget=Budget("tiny", {"visitors": 0.2}),
+)
+
+
+@pytest.mark.parametrize("break_it", [broken_ledger, forgetful])
+def test_requests_and_retention_do_not_wait_for_statistics(
+    tmp_path: Path, break_it: Callable[[Path], Policy]
+) -> None:
+    """What fails the statistics is still said; who asked is erased, and what is over age goes, counted or
+    not. No window is released later that lacks what went."""
+    tmp_path.joinpath("first_day").write_text(DAY)
+    write(tmp_path, [frame(number) for number in range(1, 60)])
+    young = day_of(after(28))
+    write(tmp_path, [frame(1, young, visitor=VISITOR), frame(2, young)], day=young)
+    Rights(tmp_path).erase(VISITOR, b"receipt", after(30), after(760))
+    rules = break_it(tmp_path)
+    with pytest.raises(Unfinished) as raised:
+        run_once(tmp_path, rules, lambda: after(31), lambda *_: None)
+    done = raised.value.done
+    assert "ledger.sqlite" in str(raised.value) or "retention_days is 5" in str(raised.value)
+    assert [request.subject for request in done.requests] == [VISITOR]
+    (tmp_path / LEDGER).unlink(missing_ok=True)
+    assert Rights(tmp_path).requests() == [] and found_on_disk(tmp_path, [VISITOR]) == {}
+    assert done.expired.days[0] == DAY and not batch_files(events_of(tmp_path, DAY))
+    assert len(batch_files(events_of(tmp_path, young))) == 1
+
+    later = run_once(tmp_path, COUNTED, lambda: after(80), lambda *_: None).outcomes
+    windows = [outcome.release_id for outcome in later]
+    assert windows == ["visitors/28-days/2026-12-21"], "not the one of DAY, as if nobody had come"
+
+
+def test_a_run_that_fails_says_what_it_did_and_exits_1(tmp_path: Path) -> None:
+    """The lines of what was done, the error in one line, and the same from a cron that calls it again."""
+    assert impersonal("init", "--data", tmp_path).returncode == 0
+    long_ago = "2020-01-01"
+    write(tmp_path, [frame(1, long_ago)], day=long_ago)
+    broken_ledger(tmp_path)
+    done = impersonal("run", "--data", tmp_path)
+    assert LEDGER in failed(done)
+    assert f"Removed the records of {long_ago}: their retention is over" in done.stdout
+    assert "due for publication" not in done.stdout
 
 
 def test_a_service_that_forgets_before_its_window_closes_is_refused() -> None:

@@ -20,9 +20,10 @@ import duckdb
 import msgspec
 import pytest
 
-from collector.record import DAY_MS, Record, date_of, decode, frames
-from collector.rights import OUTBOX, OUTBOX_DAYS, Answer, Rights, receipt_of
+from collector.record import DAY_MS, Record, date_of, day_of, decode, frames
+from collector.rights import OUTBOX, OUTBOX_DAYS, Answer, Choice, Handed, Rights, receipt_of
 from collector.sinks import LocalFiles
+from pipeline import proofs
 from pipeline.cli import run
 from pipeline.days import remove_logs, seal
 from pipeline.demo.disk import found_on_disk
@@ -34,7 +35,10 @@ from pipeline.rights.erasure import erase
 from pipeline.rights.frames import overwrite
 from pipeline.rights.requests import answer_beside, carry_out
 from pipeline.store import batch_files, events_of, exclusive, find_segments, manifests
+from pipeline.transfer_gate import Order
+from pipeline.transfers import transfer
 from tests.pipeline.logs import DAY, NEXT_DAY, frame, noon_ms, write
+from tests.pipeline.test_cli import impersonal
 from tests.policies import CONSENTED
 
 COMMAND = Path(sys.executable).with_name("impersonal")
@@ -220,9 +224,32 @@ def test_an_operator_answers_a_letter(data: Path, capsys: pytest.CaptureFixture[
 
     words = says("erase", SUBJECT)
     assert "1 declared values, 4 records in the logs, 2 private events, 1 frames in quarantine" in words
-    assert "Published statistics stay as they are" in words
+    assert "Published statistics stay as they are" in words and "stays under a one-way mark" in words
     assert found_on_disk(data, [SUBJECT]) == {}
     assert json.loads(says("access", SUBJECT))["records"] == []
+
+
+def test_choices_and_transfers_outlive_the_records(tmp_path: Path) -> None:
+    """When the day is over its retention, its visitor is told still what they chose and who got records."""
+    made = {"kind": "consent", "act": "grant", "via": "banner", "cohort": "2026-W47"}
+    write(tmp_path, [by(SUBJECT, 1, **made), by(SUBJECT, 2, cohort="2026-W47"), by(OTHER, 3, **made)])
+    read(tmp_path)
+    proofs.keep(tmp_path)
+    order = Order("Court", "law", reference="order 12/2026", subject=SUBJECT)
+    transfer(tmp_path, CONSENTED, lambda: CLOSED_MS, order, tmp_path.with_name(f"{tmp_path.name}.jsonl"))
+    late_ms = CLOSED_MS + 100 * DAY_MS
+    expire(tmp_path, CONSENTED, lambda: late_ms)
+    Rights(tmp_path).ask(SUBJECT, late_ms)
+    carry_out(tmp_path, lambda: late_ms)
+    (path,) = (tmp_path / OUTBOX).iterdir()
+    found = msgspec.json.decode(path.read_bytes(), type=Answer)
+    assert found.records == []
+    [choice] = found.choices
+    assert (choice.id, choice.act, choice.via) == (f"{DAY}-000001", "grant", "banner")
+    assert found.transfers == [Handed(day_of(CLOSED_MS), "Court", "law")]
+    told = json.loads(impersonal("rights", "access", SUBJECT, "--data", tmp_path).stdout)
+    assert msgspec.convert(told["choices"], list[Choice]) == [choice]
+    assert told["transfers"] == [{"day": day_of(CLOSED_MS), "recipient": "Court", "ground": "law"}]
 
 
 @pytest.mark.parametrize("reference", ["", "abc", "g" * 32, "../" + "a" * 29])
@@ -239,12 +266,15 @@ def test_a_reference_is_what_the_page_shows(
 def test_where_a_run_is_at_work_an_erasure_waits_for_the_next(
     data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The tombstone stands at once, the command says why it could not go on, a later round does the rest."""
+    """The tombstone stands at once, the access is recorded, the command says why it could not go on, a later
+    round does the rest."""
     monkeypatch.setattr("pipeline.store.PATIENCE_S", 0)
     with exclusive(data):
         assert run(["rights", "erase", SUBJECT, "--data", str(data)]) == 1
     assert "another `impersonal run` is at work" in capsys.readouterr().err
     assert Rights(data).standing(SUBJECT) == "erased"
+    [access] = json.loads(impersonal("rights", "accesses", "--format", "json", "--data", data).stdout)
+    assert (access["command"], access["subject"]) == ("rights erase", Rights(data).mark(SUBJECT).hex())
     carry_out(data, lambda: CLOSED_MS)
     assert found_on_disk(data, [SUBJECT]) == {}
 

@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from collector.policy import Attribute
+from collector.consent import GRANT_DAYS
+from collector.policy import Attribute, Version
 from collector.record import DAY_MS
 from collector.rights import RIGHTS, Rights
-from pipeline import chain, proofs, transfers
+from pipeline import chain, kept_policy, proofs, transfers
 from pipeline.errors import BusyError, TransferError
 from pipeline.store import exclusive
 from pipeline.transfer_gate import GROUNDS, Gate, Order
@@ -44,7 +45,9 @@ POLICY = policy(
     ),
 )
 
-GRANTED, REFUSED, WITHDRAWN, ERASED, SILENT, OLDER, UNTOLD = (f"{n:x}" * 32 for n in range(1, 8))
+GRANTED, REFUSED, WITHDRAWN, ERASED, SILENT, OLDER, UNTOLD, LAPSED, UNPROVEN = (
+    f"{n:x}" * 32 for n in range(1, 10)
+)
 FIELDS: dict[str, Any] = {
     "route": "/item/{id}",
     "path": "/item/7",
@@ -60,6 +63,12 @@ def event(visitor: str, *purposes: str, consent: str | None = "v2", policy: str 
     return row("view", at(DAY, 61.5), visitor, **values)
 
 
+def choice(visitor: str, *purposes: str, ts_ms: int = at(DAY), **more: Any) -> Row:
+    """The record of a choice, kept as a proof."""
+    made = event(visitor, *purposes, **more)
+    return made | {"kind": "consent", "act": "grant", "via": "page", "ts_ms": ts_ms}
+
+
 ROWS = [
     event(GRANTED, "advertising", "statistics"),
     event(REFUSED),
@@ -68,8 +77,15 @@ ROWS = [
     event(SILENT, consent=None),  # said nothing, or Sec-GPC spoke for them
     event(OLDER, "advertising", consent="v1", policy="v1"),
     event(UNTOLD, "advertising", cohort=None),
+    event(LAPSED, "advertising"),
+    event(UNPROVEN, "advertising"),
     row("view", at(DAY), None, policy="v2", purposes=["services"]),
-    event(GRANTED, "advertising") | {"kind": "consent", "act": "grant"},
+    choice(GRANTED, "advertising", "statistics"),
+    choice(WITHDRAWN, "advertising"),
+    choice(ERASED, "advertising"),
+    choice(OLDER, "advertising", consent="v1", policy="v1"),
+    choice(UNTOLD, "advertising"),
+    choice(LAPSED, "advertising", ts_ms=NOW_MS - GRANT_DAYS * DAY_MS),
 ]
 
 
@@ -77,6 +93,7 @@ def fill(data: Path) -> Path:
     """A visitor in each state of consent, with records from before the latest word."""
     data.mkdir(exist_ok=True, mode=0o700)
     store(data, ROWS)
+    proofs.keep(data)
     rights = Rights(data)
     rights.narrow(WITHDRAWN, ["services"], NOW_MS, UNTIL_MS)
     rights.erase(ERASED, b"receipt", NOW_MS, UNTIL_MS)
@@ -101,7 +118,7 @@ def handed(data: Path, directory: Path, recipient: str, ground: str, **more: Any
     return found
 
 
-PRESENT = {GRANTED, REFUSED, WITHDRAWN, SILENT, OLDER, UNTOLD}
+PRESENT = {GRANTED, REFUSED, WITHDRAWN, SILENT, OLDER, UNTOLD, LAPSED, UNPROVEN}
 MATRIX: list[tuple[str, str, dict[str, Any], dict[str, set[str]]]] = [
     ("necessary", "Couriers", {}, {"services": PRESENT}),
     ("necessary", "Acme", {}, {}),
@@ -138,7 +155,8 @@ def test_each_ground_takes_what_it_covers(
     expected: dict[str, set[str]],
 ) -> None:
     """Ground × recipient × state of consent: who granted, refused, withdrew, erased, said nothing, or agreed
-    to an older version; and statistics, whose retention is over, for nobody."""
+    to an older version, whose consent has lapsed or is not proven; and statistics, whose retention is over,
+    for nobody."""
     taken: dict[str, set[str]] = {}
     for each in handed(site, tmp_path, recipient, ground, **more):
         for name in each["purposes"]:
@@ -174,11 +192,32 @@ def test_a_consent_to_an_older_version_covers_no_more_than_that_did(tmp_path: Pa
     """A version that widened the precision is not applied to who agreed to the narrower one."""
     narrow = replace(ADS, fields={"cookie": "long-lived", "page": "route"})
     known = policy(version(narrow), version(ADS, version_id="v2", effective=date(2026, 6, 1)))
-    store(tmp_path / "data", [event(GRANTED, "advertising", consent="v1")])
+    rows = [make(GRANTED, "advertising", consent="v1") for make in (event, choice)]
+    store(tmp_path / "data", rows)
+    proofs.keep(tmp_path / "data")
     to = tmp_path / "out"
     transfer(tmp_path / "data", known, lambda: NOW_MS, Order("Acme", "consent"), to)
     [record] = map(json.loads, to.read_text().splitlines())
     assert "path" not in record and record["route"] == "/item/{id}"
+
+
+def test_a_recipient_that_is_put_into_an_old_version_gets_nothing(tmp_path: Path) -> None:
+    """Who agreed to the version did not agree to that; one that is taken out of it gets nothing either."""
+    data = fill(tmp_path / "data")
+    kept_policy.keep(data, POLICY, lambda: NOW_MS)
+    edited = policy(*(renamed(each, Acme="Broker") for each in POLICY.versions))
+    for recipient in ("Broker", "Acme"):
+        done = transfer(data, edited, lambda: NOW_MS, Order(recipient, "consent"), tmp_path / recipient)
+        assert done.records == 0, recipient
+
+
+def renamed(told: Version, **names: str) -> Version:
+    """A version with other recipients under the same id."""
+    purposes = {
+        name: replace(each, recipients=tuple(names.get(known, known) for known in each.recipients))
+        for name, each in told.purposes.items()
+    }
+    return replace(told, purposes=purposes)
 
 
 AGE = Attribute("age_band", "choice", "advertising", 30, "Your age.", options=("18-24",))
@@ -191,11 +230,7 @@ def declaring(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Visitors who declared something: one consented, one withdrew, one never chose, one said it long ago."""
     data = tmp_path_factory.mktemp("declaring") / "data"
     choices = {GRANTED: "advertising", WITHDRAWN: "advertising", OLDER: "advertising", REFUSED: "services"}
-    chosen = [
-        event(subject, name) | {"kind": "consent", "act": "grant", "via": "page", "id": f"c{subject}"}
-        for subject, name in choices.items()
-    ]
-    store(data, chosen)
+    store(data, [choice(subject, name) for subject, name in choices.items()])
     proofs.keep(data)
     rights = Rights(data)
     values: dict[str, str | int | bool] = {"age_band": "18-24", "nickname": "Ä"}
