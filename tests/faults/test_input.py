@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from http.client import HTTPConnection
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -184,9 +185,9 @@ def test_a_forged_origin_at_full_speed_is_limited(host: Host) -> None:
     assert slowest_s < max(10 * usual_s, 0.5)
 
 
-def test_consents_of_one_address_are_limited() -> None:
+def test_consents_of_one_address_are_limited(tmp_path: Path) -> None:
     """Each is a sync of the disk: the hundredth of a second is told to wait, and another visitor is not."""
-    site = Collector(SITE, policy=EXEMPT, sink=MemorySink())
+    site = Collector(SITE, policy=EXEMPT, sink=MemorySink(), data=tmp_path)
 
     def choose(address: str) -> int:
         kind = [("content-type", "application/json")]
@@ -268,10 +269,10 @@ def test_a_flood_of_long_and_distinct_requests_is_bounded_in_memory(store: str) 
     assert queued > 10_000 if store == "stalled" else written == 500 + 1500 + 5000
 
 
-def test_no_event_makes_a_record_over_8_kib() -> None:
+def test_no_event_makes_a_record_over_8_kib(tmp_path: Path) -> None:
     """Bodies of 4 KiB whose text grows when it is quoted: dropped and counted where it grows too long."""
     sink = MemorySink()
-    site = Collector(SITE, policy=EXEMPT, sink=sink)
+    site = Collector(SITE, policy=EXEMPT, sink=sink, data=tmp_path)
     sent = 0
     for text in ('"', "\\", "\x01", "\u2028", "\U0001f600", "é", "<", "x"):
         for properties in (1, 8, 30):
