@@ -60,7 +60,7 @@ def transaction(database: sqlite3.Connection) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        database.execute("ROLLBACK")
+        database.rollback()  # which SQLite has done itself where the disk is full
         raise
     database.execute("COMMIT")
 

@@ -195,6 +195,6 @@ class Ledger:
         try:
             yield
         except BaseException:
-            self._database.execute("ROLLBACK")
+            self._database.rollback()  # which SQLite has done itself where the disk is full
             raise
         self._database.execute("COMMIT")

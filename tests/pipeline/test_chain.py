@@ -127,3 +127,20 @@ def test_all_lines_can_be_too_old(data: Path) -> None:
     with chain.opened(data) as database:
         assert [line.number for line in chain.lines(database, "access")] == [LINES + 1]
     assert faults(data) == []
+
+
+def test_a_full_disk_is_what_is_told(data: Path) -> None:
+    """Not that there is nothing to roll back; what was there before stays, and the next line fits."""
+    with chain.opened(data) as database:
+        (pages,) = database.execute("PRAGMA page_count").fetchone()
+        database.execute(f"PRAGMA max_page_count = {pages}")
+        with (
+            pytest.raises(sqlite3.OperationalError, match="database or disk is full"),
+            chain.transaction(database),
+        ):
+            database.execute("ROLLBACK")  # as SQLite does by itself where it is the disk that is full
+            chain.add(database, "access", 0, {"what": "x" * 100_000})
+        database.execute("PRAGMA max_page_count = 1000000")
+        with chain.transaction(database):
+            chain.add(database, "access", LINES * DAY_MS, {"what": "more"})
+    assert faults(data) == []
