@@ -1,5 +1,7 @@
 """Settings for every test."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
@@ -14,6 +16,18 @@ matchers.share()
 
 TOGETHER = ("tests/browser/", "tests/test_demo.py")
 """Each of these in one process, and first: they share a browser, or a demo that takes long to make."""
+
+
+APART = ("tests/collector/", "tests/faults/")
+"""Each of these in a directory of its own: a Collector that is told nothing else keeps its data in ./data, and
+what it remembers of a visitor must not reach the next test."""
+
+
+@pytest.fixture(autouse=True)
+def _own_directory(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.node.nodeid.startswith(APART):
+        monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))  # for what a test starts
+        monkeypatch.chdir(request.getfixturevalue("tmp_path"))
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc]

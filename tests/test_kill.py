@@ -27,6 +27,7 @@ KILLS = 40
 DUE = 400  # views at the least, or the kills met nothing
 WINDOW_S = 0.2  # how old a page view may be that a kill loses
 HEADERS = {"User-Agent": FIREFOX, "Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
+OTHER = FIREFOX.replace("140", "139")
 
 
 class Client:
@@ -54,7 +55,8 @@ class Client:
 
     def _consent(self, connection: http.client.HTTPConnection) -> None:
         body = json.dumps({"act": "grant", "purposes": ["advertising"]})
-        headers = HEADERS | {"Content-Type": "application/json"}
+        # Another browser's: of this one's, the choice would end what holds without one.
+        headers = HEADERS | {"Content-Type": "application/json", "User-Agent": OTHER}
         connection.request("POST", "/_impersonal/consent", body, headers)
         answer = connection.getresponse()
         answer.read()

@@ -31,6 +31,7 @@ from tests.fast_clock import FastClock
 from tests.serve import RULES
 
 BROWSER = {"User-Agent": FIREFOX, "Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
+OTHER = FIREFOX.replace("140", "139")
 GRANT = json.dumps({"act": "grant", "purposes": ["advertising"]})
 
 
@@ -109,10 +110,13 @@ class Host:
         return slowest_s
 
     def consent(self) -> int:
-        """Grant a purpose; the status of the answer."""
+        """Grant a purpose, as another browser would; the status of the answer.
+
+        From the one that looks at pages, it would end what holds there without a choice.
+        """
         # Its own connection, its own thread perhaps: it may have to wait for the disk.
         connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
-        headers = BROWSER | {"Content-Type": "application/json"}
+        headers = BROWSER | {"Content-Type": "application/json", "User-Agent": OTHER}
         connection.request("POST", "/_impersonal/consent", GRANT, headers)
         status = connection.getresponse().status
         connection.close()
