@@ -103,6 +103,7 @@ class Choices:
             held = await self._held(request.scope, head, before, after, now_ms)
         except OSError as error:
             self._writer.failed(error)
+            self._writer.refuse("not_durable")
             return refusal(503, NOT_STORED)
         reached = version.scope(after.granted, after.consented)["cookie"]
         wanted = LEVELS["cookie"][reached] == "long-lived"

@@ -19,8 +19,8 @@ TOGETHER = ("tests/browser/", "tests/test_demo.py")
 
 
 APART = ("tests/collector/", "tests/faults/")
-"""Each of these in a directory of its own: a Collector that is told nothing else keeps its data in ./data, and
-what it remembers of a visitor must not reach the next test."""
+"""Each of these in a directory of its own: a Collector that is told nothing else keeps its data in ./data,
+and what it remembers of a visitor must not reach the next test."""
 
 
 @pytest.fixture(autouse=True)

@@ -63,7 +63,11 @@ ZOOMED = {"width": 320, "height": 256}
 SHIFTS = """
 window.shifted = 0;
 new PerformanceObserver((list) => list.getEntries().forEach((entry) => {
-  if (!entry.hadRecentInput) window.shifted += entry.value;
+  // The answer to a click may come later than the half second in which a browser expects what moves; what
+  // moves then is the banner, whose node may be gone. Anything of the page must not.
+  const around = (node) => (node.nodeType === Node.ELEMENT_NODE ? node : node.parentElement);
+  const moved = entry.sources.some(({ node }) => node && !around(node)?.closest("#impersonal-banner"));
+  if (!entry.hadRecentInput && moved) window.shifted += entry.value;
 })).observe({ type: "layout-shift", buffered: true });
 """
 SHOWN = "#impersonal-banner"
