@@ -44,9 +44,14 @@ class Declarations:
         if least is decision:
             return decision
         try:
-            if not self._writer.is_running:  # whose thread looks several times a second
+            is_running = self._writer.is_running  # its thread looks several times a second
+            if not is_running:
                 self._standings.refresh(now_ms)
-            subject = self._subjects.held_to(scope, head, now_ms) if self._standings else None
+            subject = (
+                self._subjects.held_to(scope, head, now_ms, remembered=is_running)
+                if self._standings
+                else None
+            )
             standing = self._standings.of(subject, now_ms) if subject else None
         except Exception as error:  # the host gets the smaller answer
             self._writer.failed(error)

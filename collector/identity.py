@@ -102,31 +102,35 @@ def began(decision: Decision, today: date) -> str:
 class Pseudonyms:
     """Keyed hashes of identifiers. Keys live in data/keys, 0600, one per site and one per UTC day.
 
-    Every worker of a site shares them: the first one writes, the others read.
+    Every worker of a site shares them: the first one writes, the others read. What is remembered of them is
+    read and set as a whole: the event loop asks while the writer thread forgets.
     """
 
     def __init__(self, data: Path) -> None:
         self._keys = data / KEYS
         self._key = b""
         self._keyed: blake2b | None = None  # the hash after its key: a copy takes half of the time
-        self._salt_day = ""
-        self._salt = b""
+        self._salt = ("", b"")  # the day's, with its day
 
     def of_id(self, bits: str) -> str:
         """The pseudonym of an id cookie, 32 hex digits."""
-        if self._keyed is None:
-            self._key = self._key or shared_key(self._keys / "pseudonym.key")
-            self._keyed = blake2b(key=self._key, digest_size=PSEUDONYM_BYTES)
-        pseudonym = self._keyed.copy()
+        keyed = self._keyed
+        if keyed is None:
+            keyed = self._keyed = blake2b(key=self._known_key(), digest_size=PSEUDONYM_BYTES)
+        pseudonym = keyed.copy()
         pseudonym.update(bytes.fromhex(bits))
         return pseudonym.hexdigest()
 
     def of_account(self, account: str) -> str:
         """The pseudonym of a signed-in user, 32 hex digits, given the host's opaque id."""
-        if not self._key:
-            self._key = shared_key(self._keys / "pseudonym.key")
-        text = account.encode("utf-8", "surrogatepass")
-        return blake2b(text, key=self._key, digest_size=PSEUDONYM_BYTES, person=b"account").hexdigest()
+        text, key = account.encode("utf-8", "surrogatepass"), self._known_key()
+        return blake2b(text, key=key, digest_size=PSEUDONYM_BYTES, person=b"account").hexdigest()
+
+    def _known_key(self) -> bytes:
+        key = self._key
+        if not key:
+            key = self._key = shared_key(self._keys / "pseudonym.key")
+        return key
 
     def anew(self) -> "Pseudonyms":
         """The same without anything remembered: for one look-up in a thread, after which no salt stays."""
@@ -135,10 +139,11 @@ class Pseudonyms:
     def of_day(self, ts_ms: int, address: str, agent: bytes) -> str:
         """The pseudonym of an address and agent on one UTC day, 32 hex digits."""
         day = day_of(ts_ms)
-        if day != self._salt_day:
-            self._salt, self._salt_day = shared_key(self._keys / f"salt-{day}"), day
+        salt = self._salt
+        if salt[0] != day:
+            salt = self._salt = day, shared_key(self._keys / f"salt-{day}")
         text = address.encode() + b"\0" + agent
-        return blake2b(text, key=self._salt, digest_size=PSEUDONYM_BYTES).hexdigest()
+        return blake2b(text, key=salt[1], digest_size=PSEUDONYM_BYTES).hexdigest()
 
     def forget_past_days(self, now_ms: int) -> None:
         """Destroy every salt whose day is over, in memory and on disk.
@@ -146,9 +151,7 @@ class Pseudonyms:
         Runs in every worker's writer thread and in `impersonal run`, so a salt lives less than 25 hours. The
         keys in memory are read anew afterwards: workers agree again soon after their directory was replaced.
         """
-        self._key = self._salt = b""
-        self._keyed = None
-        self._salt_day = ""
+        self._key, self._keyed, self._salt = b"", None, ("", b"")
         if now_ms % DAY_MS < SALT_GRACE_MS:
             return
         # A clock that once ran ahead has made salts of days to come; tomorrow's may be another worker's.

@@ -97,12 +97,11 @@ class Collector:
         directory = Path(data).absolute()  # a host may go elsewhere later
         self.policy = policy if isinstance(policy, Policy) else load(policy)
         trusted, standings = capture.Trusted(trusted_proxies), Standings(directory)
+        pseudonyms = Pseudonyms(directory)
         self._enricher = enricher = Enricher(Path(mmdb) if mmdb else None)
         self._observer = Observer(self.policy, trusted, clock, path)
         self.writer = Writer(
-            lambda: Assembler(
-                Tools(Pseudonyms(directory), enricher, trusted, self._observer.own_hosts, standings)
-            ),
+            lambda: Assembler(Tools(pseudonyms, enricher, trusted, self._observer.own_hosts, standings)),
             (lambda _: sink) if sink is not None else partial(LocalFiles, directory),
             clock,
             directory if sink is None else None,
@@ -110,9 +109,7 @@ class Collector:
         )
         self.app = Injection(app, self._observer, self.writer.failed) if inject else app
         rights = Rights(directory)
-        subjects = Subjects(
-            self.policy, self._observer, rights, Pseudonyms(directory), subject, self.writer.failed
-        )
+        subjects = Subjects(self.policy, self._observer, rights, pseudonyms, subject, self.writer.failed)
         self._declarations = declarations.Declarations(
             self._observer, self.writer, rights, standings, subjects
         )

@@ -91,21 +91,23 @@ class Subjects:
         held = self._observer.visitor_id(head, now_ms)
         return self._pseudonyms.of_id(held.bits) if held else None
 
-    def of_the_day(self, scope: Scope, head: Headers, now_ms: int) -> str | None:
+    def of_the_day(self, scope: Scope, head: Headers, now_ms: int, *, remembered: bool = False) -> str | None:
         """The day's pseudonym of a request; None where its address is unknown. Raises OSError as `of` does.
 
-        The salt is read anew each time: in memory it would outlive its day.
+        Takes  remembered: keep the salt for the next one, where a writer thread is there to forget it: in
+               memory it must not outlive its day
         """
         address = self._observer.address(scope, head)
         agent = head.get(b"user-agent", b"")[:MAX_AGENT_BYTES]
-        return self._pseudonyms.anew().of_day(now_ms, address, agent) if address else None
+        pseudonyms = self._pseudonyms if remembered else self._pseudonyms.anew()
+        return pseudonyms.of_day(now_ms, address, agent) if address else None
 
-    def held_to(self, scope: Scope, head: Headers, now_ms: int) -> str | None:
+    def held_to(self, scope: Scope, head: Headers, now_ms: int, *, remembered: bool) -> str | None:
         """Under which pseudonym a withdrawal is noted: the id cookie's, without one the day's.
 
-        Neighbours who share the day's share what was noted, too. Raises OSError as `of` does.
+        Neighbours who share the day's share what was noted, too. Takes and raises as `of_the_day`.
         """
-        return self.browser(head, now_ms) or self.of_the_day(scope, head, now_ms)
+        return self.browser(head, now_ms) or self.of_the_day(scope, head, now_ms, remembered=remembered)
 
     def _signed_in(self, scope: Scope) -> str | None:
         if self._account is None:

@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -113,6 +114,25 @@ def test_all_workers_share_one_salt(tmp_path: Path) -> None:
     ]
     assert len({worker.communicate()[0] for worker in workers}) == 1
     assert [path.name for path in (tmp_path / "keys").iterdir()] == ["salt-2026-11-24"]
+
+
+def test_what_one_thread_forgets_another_reads_anew(tmp_path: Path) -> None:
+    """Never half of it: each pseudonym is the same, however often the keys are forgotten in between."""
+    keys, stop = Pseudonyms(tmp_path), threading.Event()
+
+    def forget() -> None:
+        while not stop.is_set():
+            keys.forget_past_days(MIDNIGHT_MS)
+
+    forgetful = threading.Thread(target=forget)
+    forgetful.start()
+    found = {
+        (keys.of_day(MIDNIGHT_MS, "192.0.2.7", b"agent"), keys.of_id("0f" * 16), keys.of_account("ann"))
+        for _ in range(3000)
+    }
+    stop.set()
+    forgetful.join()
+    assert len(found) == 1
 
 
 def test_a_damaged_key_is_refused_with_a_remedy(tmp_path: Path) -> None:
