@@ -123,6 +123,11 @@ class Decision:
         return self if kept == self.granted else replace(self, granted=kept)
 
     @cached_property
+    def least(self) -> "Decision":
+        """What is left of it when the visitor refuses all that can be refused; itself, where that is none."""
+        return self.within(frozenset())
+
+    @cached_property
     def widened(self) -> frozenset[str]:
         """The purposes that the visitor granted when they asked for less: never to be ticked beforehand."""
         version, choice, consented = self.version, self.choice, self.consented

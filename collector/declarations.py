@@ -9,7 +9,8 @@ visitor who granted the attribute's purpose, and whom an id cookie or an account
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from collector.capture import picked
 from collector.consent import Decision
@@ -21,6 +22,9 @@ from collector.rights import Declared, Rights, Standing, Standings
 from collector.subjects import Subjects, Who
 from collector.web import Threads
 from collector.writer import Writer
+
+_Store = Callable[[Sequence[str], Mapping[str, Value], str, int], frozenset[str]]
+"""Stores values under subjects, for a policy version, at an instant; gives back the names."""
 
 
 class Declarations:
@@ -40,8 +44,7 @@ class Declarations:
         """What the visitor of a request allows, whatever an older cookie says."""
         head, now_ms = picked(scope["headers"]), self.observer.clock()
         decision = self.observer.decide(head, now_ms)
-        least = decision.within(frozenset())
-        if least is decision:
+        if decision.least is decision:
             return decision
         try:
             is_running = self._writer.is_running  # its thread looks several times a second
@@ -55,11 +58,24 @@ class Declarations:
             standing = self._standings.of(subject, now_ms) if subject else None
         except Exception as error:  # the host gets the smaller answer
             self._writer.failed(error)
-            return least
+            return decision.least
         return held_to(decision, standing)
 
     async def declare(self, scope: Scope, values: Mapping[str, object]) -> frozenset[str]:
-        """Store values; give back the names that were stored (see `declare`)."""
+        """Store what the site says; give back the names that were stored (see `declare`)."""
+        return await self._stored(scope, values, self._rights.declare)
+
+    async def alter(
+        self, scope: Scope, values: Mapping[str, object], *, is_public: bool | None
+    ) -> frozenset[str]:
+        """Store what the visitor says, and whether others may see it; give back the names that were stored.
+
+        Takes   is_public: None where it was not asked
+        Raises  as `declare`
+        """
+        return await self._stored(scope, values, partial(self._rights.alter, is_public=is_public))
+
+    async def _stored(self, scope: Scope, values: Mapping[str, object], store: _Store) -> frozenset[str]:
         head, now_ms = picked(scope["headers"]), self.observer.clock()
         decision = self.observer.decide(head, now_ms)
         fitting = _checked(decision.version, values)
@@ -68,29 +84,10 @@ class Declarations:
         who = self._subjects.of(scope, head, now_ms)
         stored, declined = frozenset[str](), Counter(unknown_visitor=len(fitting))
         if who.subjects:
-            stored, declined = await self._threads.run(self._store, who, decision, fitting, now_ms)
+            stored, declined = await self._threads.run(self._store, store, who, decision, fitting, now_ms)
         for reason, count in declined.items():
             self._writer.declined(reason, count)
         return stored
-
-    async def alter(self, scope: Scope, name: str, value: Value, *, is_public: bool | None) -> bool:
-        """Store what the visitor says, and whether others may see it; None where that was not asked.
-
-        False, and nothing has changed, where the attribute's purpose is not granted, or for nobody. Raises
-        OSError.
-        """
-        head, now_ms = picked(scope["headers"]), self.observer.clock()
-        who, decision = self._subjects.of(scope, head, now_ms), self.observer.decide(head, now_ms)
-        return await self._threads.run(self._alter, who, decision, name, value, is_public, now_ms)
-
-    async def altered(self, scope: Scope, values: Mapping[str, object]) -> frozenset[str]:
-        """Store what the visitor says on a form of the site; give back the names that were stored."""
-        decision = self.observer.decide(picked(scope["headers"]), self.observer.clock())
-        fitting = _checked(decision.version, values)
-        stored = [
-            name for name, value in fitting.items() if await self.alter(scope, name, value, is_public=None)
-        ]
-        return frozenset(stored)
 
     async def declared(self, scope: Scope) -> dict[str, Declared]:
         """What the visitor has declared (see `declared`)."""
@@ -101,7 +98,7 @@ class Declarations:
         return await self._threads.run(self._read, who, self.observer.decide(head, now_ms))
 
     def _store(
-        self, who: Who, decision: Decision, values: Mapping[str, Value], now_ms: int
+        self, store: _Store, who: Who, decision: Decision, values: Mapping[str, Value], now_ms: int
     ) -> tuple[frozenset[str], Counter[str]]:
         """The names that were stored, and how many were not, by reason."""
         who = self._subjects.proven(who)
@@ -110,18 +107,10 @@ class Declarations:
             return frozenset(), Counter({reason: len(values)})
         granted = _granted(who, decision, values)
         allowed, policy = {name: values[name] for name in granted}, decision.version.id
-        stored = self._rights.declare(who.subjects, allowed, policy, now_ms) if allowed else granted
+        stored = store(who.subjects, allowed, policy, now_ms) if allowed else granted
         return stored, Counter(
             not_granted=len(values) - len(granted), visitors_own=len(granted) - len(stored)
         )
-
-    def _alter(
-        self, who: Who, decision: Decision, name: str, value: Value, is_public: bool | None, now_ms: int
-    ) -> bool:
-        who = self._subjects.proven(who)
-        if not who.subjects or decision.version is None or not _granted(who, decision, [name]):
-            return False
-        return self._rights.alter(who.subjects, name, value, is_public, decision.version.id, now_ms)
 
     def _read(self, who: Who, decision: Decision) -> dict[str, Declared]:
         who = self._subjects.proven(who)
@@ -150,7 +139,7 @@ def held_to(decision: Decision, standing: Standing | None) -> Decision:
     """What is left of a decision, whatever an older cookie says: who was erased grants nothing."""
     if standing is None:
         return decision
-    return decision.within(frozenset() if standing == "erased" else standing)
+    return decision.least if standing == "erased" else decision.within(standing)
 
 
 def _is_covered(version: Version | None, consented: Version, name: str) -> bool:
@@ -189,7 +178,7 @@ async def alter(scope: Scope, **values: object) -> frozenset[str]:
     Gives   as `declare`, but for what was altered or erased before; a value that is new is private
     Raises  as `declare`
     """
-    return await _declarations(scope).altered(scope, values)
+    return await _declarations(scope).alter(scope, values, is_public=None)
 
 
 async def declared(scope: Scope) -> dict[str, Declared]:

@@ -1,6 +1,5 @@
 """`Collector`: the ASGI middleware a site mounts; `granted` and `must_ask`: what its visitor allows."""
 
-import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ from collector.observer import ROOT_KEY, SCOPE_KEY, Observer, mounted
 from collector.policy import Policy
 from collector.policy_file import load
 from collector.quota import QUOTA_BYTES
-from collector.record import Clock
+from collector.record import Clock, now_ms
 from collector.rights import Rights, Standings
 from collector.routes import Routes
 from collector.sinks import LocalFiles, Sink
@@ -37,11 +36,6 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 GPC = "/.well-known/gpc.json"
 _DEFAULT = Reason.DEFAULT  # Python 3.11 takes microseconds to find a member of an enum
-
-
-def now_ms() -> int:
-    """The system's clock."""
-    return time.time_ns() // 1_000_000
 
 
 class Collector:

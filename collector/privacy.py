@@ -221,7 +221,7 @@ class Privacy:
         except DeclarationError:
             return await self._page(request, 400, f"misfit_{attribute.type}")
         is_public = form.public == "on"
-        if not await self._declarations.alter(request.scope, attribute.name, value, is_public=is_public):
+        if not await self._declarations.alter(request.scope, {attribute.name: value}, is_public=is_public):
             return await self._page(request, 409, "not_granted")
         return self._back(request, "saved", "declared")
 
@@ -233,7 +233,7 @@ class Privacy:
         head, now_ms = picked(request.scope["headers"]), self._observer.clock()
         who = self._subjects.of(request.scope, head, now_ms)
         number, decision = secrets.token_hex(16), self._observer.decide(head, now_ms)
-        if decision.within(frozenset()) is not decision:  # so that an old consent cookie alone does not go on
+        if decision.least is not decision:  # so that an old consent cookie alone does not go on
             await self._threads.run(self._hold_today, request.scope, head, now_ms)
         if not await self._threads.run(self._erase, who, form.what, receipt_of(number), now_ms):
             return self._back(request, "nothing", "settings")

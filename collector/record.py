@@ -10,6 +10,7 @@ after any damage: a torn record costs that record only.
 
 import re
 import struct
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +26,12 @@ MAX_RECORD_BYTES = 8 * 1024  # the longest record the bounds in capture.py allow
 
 Clock = Callable[[], int]
 """UTC milliseconds. Time enters by an argument of this type only, never from a request."""
+
+
+def now_ms() -> int:
+    """The system's clock."""
+    return time.time_ns() // 1_000_000
+
 
 DAY_MS = 24 * 60 * 60 * 1000
 

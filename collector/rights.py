@@ -180,27 +180,27 @@ class Rights:
     def alter(
         self,
         subjects: Sequence[str],
-        name: str,
-        value: Value,
-        is_public: bool | None,
+        values: Mapping[str, Value],
         policy: str,
         now_ms: int,
-    ) -> bool:
+        *,
+        is_public: bool | None,
+    ) -> frozenset[str]:
         """Store what the visitor says, and whether others may see it: under the first of their subjects, and
-        wherever else they have a value of that name.
+        wherever else they have a value of that name; give back the names.
 
         Takes  is_public: None where it was not asked: then another value than before is private
-        False, and nothing is stored, where the first was erased.
+        Nothing is stored where the first was erased.
         """
         with self._writing() as database:
             if self._is_erased(database, subjects[0]):
-                return False
-            for subject in subjects:
+                return frozenset()
+            for subject, (name, value) in product(subjects, values.items()):
                 if subject == subjects[0] or _known(database, subject, name) is not None:
                     is_new = _put(database, subject, name, value, policy, "visitor", now_ms)
                     if is_new or is_public is not None:
                         _open(database, subject, name, bool(is_public), "visitor", now_ms)
-        return True
+        return frozenset(values)
 
     def forget_declared(self, subjects: Sequence[str], name: str | None, now_ms: int) -> int:
         """Erase one value, or all of them, under each of a visitor's subjects; give back how many.

@@ -16,6 +16,7 @@ import click
 
 from collector.errors import ConfigurationError
 from collector.policy_file import load
+from collector.record import now_ms
 from pipeline import terminal
 from pipeline.audit.command import audit
 from pipeline.boundary import FAILED, in_a_line, interruptible, is_expected
@@ -137,7 +138,7 @@ def correct(release: str, why: str, data: Path) -> None:
 
     loaded = load(data / POLICY)
     with interruptible(), exclusive(data):
-        outcome = correct_release(data, loaded, _now_ms, release, why)
+        outcome = correct_release(data, loaded, now_ms, release, why)
     click.echo(f"Published {outcome.release_id}; what was published before stays beside it")
 
 
@@ -172,7 +173,7 @@ def import_(files: Sequence[str], ground: str, mmdb: Path | None, data: Path) ->
     signal.signal(signal.SIGTERM, _interrupt)
     loaded = load(data / POLICY)
     with _telling_what_was_done(), interruptible(), terminal.progress() as progress:
-        found = access_log.import_logs(data, loaded, files, ground, _now_ms, progress, Enricher(mmdb))
+        found = access_log.import_logs(data, loaded, files, ground, now_ms, progress, Enricher(mmdb))
     for line in access_log.in_words(found):
         click.echo(line)
     for line in terminal.round_lines(found.round) if found.round else ():
@@ -188,7 +189,7 @@ def _round(data: Path) -> None:
 
     loaded = load(data / POLICY)
     with _telling_what_was_done(), interruptible(), terminal.progress() as progress:
-        done = run_once(data, loaded, _now_ms, progress)
+        done = run_once(data, loaded, now_ms, progress)
     for line in terminal.round_lines(done):
         click.echo(line)
 
@@ -248,12 +249,8 @@ def _attempt(act: Callable[[], None], known: str = "") -> str:
 
 
 def _do_asked(requests: "Watch") -> None:
-    for line in terminal.request_lines(requests.look(_now_ms)):
+    for line in terminal.request_lines(requests.look(now_ms)):
         click.echo(line)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _seconds(text: str | None) -> int | None:

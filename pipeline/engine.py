@@ -5,6 +5,7 @@ so that the same files run on another engine.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -29,6 +30,15 @@ def connect(spill: Path | None = None) -> duckdb.DuckDBPyConnection:
             "temp_directory": str(spill) if spill else "",
         }
     )
+
+
+@cache
+def shared() -> duckdb.DuckDBPyConnection:
+    """A database for questions that need none of their own, each through a `cursor()`, from any thread.
+
+    To open one takes longer than most of them.
+    """
+    return connect()
 
 
 class Engine:

@@ -2,7 +2,6 @@
 
 import html
 import re
-import time
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +13,7 @@ from collector.errors import ConfigurationError, PolicyError
 from collector.policy import Policy, Version
 from collector.policy_file import load
 from collector.policy_text import Section
+from collector.record import now_ms
 from collector.words import words
 from pipeline import terminal
 from pipeline.options import POLICY, data_option, format_option, language_option
@@ -47,7 +47,7 @@ def check(file: Path | None, data: Path) -> int:
 
     if found := statistics.mistakes(loaded) + kept_policy.changed(loaded, kept_policy.kept(data)):
         raise PolicyError([f"{source}: {mistake}" for mistake in found])
-    for line in terminal.policy_lines(loaded, _now_ms()):
+    for line in terminal.policy_lines(loaded, now_ms()):
         click.echo(line)
     return 0
 
@@ -65,7 +65,7 @@ def show(version_id: str | None, language: str, form: str, data: Path) -> None:
     impersonal policy show --version 2 --language kk --format html > policy.html
     """
     loaded = load(data / POLICY)
-    version = _version(loaded, version_id) if version_id else loaded.in_force(_now_ms()) or loaded.versions[0]
+    version = _version(loaded, version_id) if version_id else loaded.in_force(now_ms()) or loaded.versions[0]
     said = words(language)
     told = policy_text.sections(loaded, version, said)
     click.echo(_SHOWN[form](policy_text.title(loaded, said), told, language))
@@ -131,7 +131,7 @@ def register(form: str, data: Path) -> None:
     """
     from pipeline import processing  # noqa: PLC0415
 
-    found = processing.register(load(data / POLICY), data, _now_ms())
+    found = processing.register(load(data / POLICY), data, now_ms())
     click.echo(terminal.as_json(found) if form == "json" else processing.as_markdown(found))
 
 
@@ -172,7 +172,3 @@ def _as_html(heading: str, told: Sequence[Section], language: str) -> str:
 
 
 _SHOWN = {"md": _as_markdown, "html": _as_html}
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -6,13 +6,11 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
 from pathlib import Path
 
-import duckdb
 import msgspec
 
-from pipeline.engine import connect
+from pipeline.engine import shared
 from pipeline.published import HEAD, Head, Manifest, window_of_file
 
 
@@ -58,7 +56,7 @@ def encode(cells: Iterable[Cell], manifest: Manifest) -> bytes:
     rows = list(cells)
     values = [[getattr(row, name) for row in rows] for name in _COLUMNS]
     # A cursor has temporary tables of its own: cells of several releases are written at once.
-    with tempfile.TemporaryDirectory() as directory, _writer().cursor() as database:
+    with tempfile.TemporaryDirectory() as directory, shared().cursor() as database:
         file = Path(directory) / "cells.parquet"
         database.execute(f"CREATE TEMP TABLE cells AS SELECT {_CELLS}", values)
         database.execute(
@@ -66,12 +64,6 @@ def encode(cells: Iterable[Cell], manifest: Manifest) -> bytes:
             {"file": str(file), "manifest": msgspec.json.encode(manifest).decode()},
         )
         return file.read_bytes()
-
-
-@cache
-def _writer() -> duckdb.DuckDBPyConnection:
-    """A database for the cells of releases: to open one takes twice as long as to write them."""
-    return connect()
 
 
 def write_head(published: Path, head: Head) -> None:

@@ -1,7 +1,5 @@
 """The commands of `rights` about consents, transfers and accesses."""
 
-import re
-import time
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -9,29 +7,20 @@ from typing import Any
 import click
 
 from collector.policy_file import load
+from collector.record import now_ms
 from pipeline import terminal
 from pipeline.boundary import FAILED, interruptible
-from pipeline.options import POLICY, data_option, format_option, language_option
+from pipeline.options import (
+    POLICY,
+    Reference,
+    data_option,
+    format_option,
+    language_option,
+    reference_argument,
+)
 
 _DAY = click.DateTime(["%Y-%m-%d"])
-_PSEUDONYM = re.compile(r"[0-9a-f]{32}")
 _GROUNDS = ("necessary", "consent", "law", "sale", "breach")  # as in transfer_gate.GROUNDS
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-class _Reference(click.ParamType[str]):
-    """A visitor's pseudonym, as the privacy page shows it."""
-
-    name = "reference"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The pseudonym in lower case."""
-        if not _PSEUDONYM.fullmatch(value.lower()):
-            self.fail("use the visitor's pseudonym: 32 hex digits, as the privacy page shows it", param, ctx)
-        return value.lower()
 
 
 class _Instant(click.ParamType[int]):
@@ -51,7 +40,7 @@ class _Instant(click.ParamType[int]):
 
 
 @click.command()
-@click.argument("reference", type=_Reference())
+@reference_argument
 @click.option(
     "--at", type=_Instant(), help="The instant it is about, UTC, like 2026-11-24T13:00:00Z.  [default: now]"
 )
@@ -74,8 +63,8 @@ def receipt(reference: str, at: int | None, language: str, data: Path) -> None:
 
     loaded = load(data / POLICY)
     found = proofs.of(data, reference)
-    accesses.record(data, _now_ms, "rights receipt", reference, len(found))
-    at_ms = _now_ms() if at is None else at
+    accesses.record(data, now_ms, "rights receipt", reference, len(found))
+    at_ms = now_ms() if at is None else at
     told = made(loaded, kept_policy.kept(data), found, reference, at_ms, words(language))
     click.echo(terminal.as_json(told))
 
@@ -92,7 +81,7 @@ def receipt(reference: str, at: int | None, language: str, data: Path) -> None:
 @click.option("--reference", default="", help="The order, contract or case, in your words; law needs one.")
 @click.option("--from", "start", type=_DAY, help="First UTC day.  [default: the first there is]")
 @click.option("--until", "end", type=_DAY, help="Last UTC day.  [default: the last there is]")
-@click.option("--subject", type=_Reference(), help="One visitor's pseudonym; breach needs one.")
+@click.option("--subject", type=Reference(), help="One visitor's pseudonym; breach needs one.")
 @click.option(
     "--to",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -144,7 +133,7 @@ def transfer(
         subject,
     )
     with interruptible():
-        done = hand_over(data, loaded, _now_ms, order, to)
+        done = hand_over(data, loaded, now_ms, order, to)
     click.echo(
         f"Transfer {done.number} to {recipient}: {done.records:,} records of {done.subjects:,} visitors"
     )

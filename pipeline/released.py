@@ -2,14 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
-from functools import cache
 from pathlib import Path
 
-import duckdb
 import pandas as pd
 
 from pipeline import intervals
-from pipeline.engine import connect
+from pipeline.engine import shared
 from pipeline.errors import NothingPublished
 from pipeline.published import newest
 from pipeline.statistics import STATISTICS
@@ -76,17 +74,11 @@ def days_of(windows: Iterable[Window]) -> set[date]:
 
 def read(files: Iterable[list[Path]]) -> pd.DataFrame:
     """The cells of some windows, window by window as published."""
-    with _reader().cursor() as database:
+    with shared().cursor() as database:
         frame = database.read_parquet([str(file) for window in files for file in window]).df()
     # None, not NaN: what has no key must not get one on its way to JSON.
     frame["key"] = frame["key"].astype(object).where(frame["key"].notna(), None)
     return frame.sort_values(["start", "end"], kind="stable", ignore_index=True)
-
-
-@cache
-def _reader() -> duckdb.DuckDBPyConnection:
-    """A database to read with: to open one takes longer than to read a few files."""
-    return connect()
 
 
 def summed(cells: pd.DataFrame, windows: Sequence[Window]) -> tuple[pd.DataFrame, int]:

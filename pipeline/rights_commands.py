@@ -1,7 +1,6 @@
 """`impersonal rights`: what an operator does for a visitor who writes a letter, and retention at once."""
 
 import secrets
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,11 +9,11 @@ import msgspec
 
 from collector.errors import ConfigurationError
 from collector.policy_file import load
-from collector.record import COLUMNS, DAY_MS, Record
+from collector.record import COLUMNS, DAY_MS, Record, now_ms
 from collector.rights import Rights, receipt_of
 from pipeline import terminal
 from pipeline.boundary import interruptible
-from pipeline.options import POLICY, data_option, format_option
+from pipeline.options import POLICY, data_option, format_option, reference_argument
 from pipeline.register_commands import accesses, receipt, transfer, transfers
 
 TOMBSTONE_DAYS = 760
@@ -34,16 +33,6 @@ _RETAINED = (
     "\nThe proof of the visitor's choices and of this erasure, and to whom records were handed, stays under "
     "a one-way mark for controller.proof_days; nothing of what was recorded is in it."
 )
-
-
-def _reference(_context: click.Context, _parameter: click.Parameter, given: str) -> str:
-    text = given.strip().lower()
-    if len(text) != 32 or set(text) - set("0123456789abcdef"):
-        raise click.BadParameter("use the 32 hex digits that the visitor's privacy page shows")
-    return text
-
-
-reference_argument = click.argument("reference", callback=_reference)
 
 
 @click.group()
@@ -72,12 +61,12 @@ def erase(reference: str, data: Path) -> None:
     from pipeline.rights.requests import carry_out  # noqa: PLC0415
     from pipeline.store import exclusive  # noqa: PLC0415
 
-    held, number, now_ms = _held(data), secrets.token_hex(16), _now_ms()
-    record(data, _now_ms, "rights erase", reference, 0)  # first: what follows may have to wait for a run
-    held.erase(reference, receipt_of(number), now_ms, now_ms + TOMBSTONE_DAYS * DAY_MS)
+    held, number, asked_ms = _held(data), secrets.token_hex(16), now_ms()
+    record(data, now_ms, "rights erase", reference, 0)  # first: what follows may have to wait for a run
+    held.erase(reference, receipt_of(number), asked_ms, asked_ms + TOMBSTONE_DAYS * DAY_MS)
     click.echo("From now on nothing is collected under this reference")
     with interruptible(), exclusive(data):  # where a run is at work, the next one does the rest
-        carry_out(data, _now_ms)
+        carry_out(data, now_ms)
     receipt = held.receipt(receipt_of(number))
     click.echo(f"Erased: {_in_words(receipt.counts if receipt else {})}")
     click.echo(_RETAINED)
@@ -112,13 +101,13 @@ def access(reference: str, form: str, to: Path | None, data: Path) -> None:
     held = _held(data)
     with interruptible(), exclusive(data):
         records = records_of(data, reference)
-    record(data, _now_ms, "rights access", reference, len(records))
+    record(data, now_ms, "rights access", reference, len(records))
     if form == "csv":
         text = terminal.as_csv([_row(record) for record in records])
     else:
         found = {
             "reference": reference,
-            "made_ms": _now_ms(),
+            "made_ms": now_ms(),
             "declared": held.declared(reference),
             "history": held.history(reference),
             "records": records,
@@ -146,18 +135,13 @@ def expire(data: Path) -> None:
     \b
     impersonal rights expire
     """
-    from pipeline import proofs, retention  # noqa: PLC0415
-    from pipeline.days import resume_after  # noqa: PLC0415
-    from pipeline.release import PURPOSE  # noqa: PLC0415
+    from pipeline.run import let_go  # noqa: PLC0415
     from pipeline.store import exclusive  # noqa: PLC0415
 
     policy = load(data / POLICY)
     with interruptible(), exclusive(data):
         wrong = _read_choices(data)
-        if day := retention.newest_uncountable(data, policy, PURPOSE, _now_ms()):
-            resume_after(data, day)
-        found = retention.expire(data, policy, _now_ms)
-        found.said["proofs"] = proofs.expire(data, policy, _now_ms)
+        found = let_go(data, policy, now_ms, is_counted=False)
     for line in list(terminal.expired_lines(found)) or ["Nothing is over its retention"]:
         click.echo(line)
     if wrong:
@@ -171,7 +155,7 @@ def _read_choices(data: Path) -> Exception | None:
     from pipeline.ingest import ingest  # noqa: PLC0415
 
     try:
-        ingest(data, _now_ms, lambda *_: None)
+        ingest(data, now_ms, lambda *_: None)
         proofs.keep(data)
     except Exception as error:
         if not is_expected(error):
@@ -193,10 +177,6 @@ def _in_words(counts: Mapping[str, int]) -> str:
 def _row(record: Record) -> dict[str, object]:
     values = {name: getattr(record, name) for name, _ in COLUMNS}
     return values | {"purposes": "+".join(record.purposes)}
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 rights.add_command(receipt)

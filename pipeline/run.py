@@ -75,10 +75,7 @@ def run_once(data: Path, policy: Policy, clock: Clock, progress: Progress) -> Ro
 
     def forget() -> None:
         # A day over its retention is released before its records go, if it can be.
-        if wrong and (day := newest_uncountable(data, policy, PURPOSE, now_ms)):
-            resume_after(data, day)
-        done.expired = expire(data, policy, instant)
-        proofs.expire(data, policy, instant)
+        done.expired = let_go(data, policy, instant, is_counted=not wrong)
         forget_workers(data, instant)
 
     wrong: list[Exception] = []
@@ -93,6 +90,18 @@ def run_once(data: Path, policy: Policy, clock: Clock, progress: Progress) -> Ro
     if wrong:
         raise Unfinished(done, "; ".join(dict.fromkeys(map(in_a_line, wrong)))) from wrong[0]
     return done
+
+
+def let_go(data: Path, policy: Policy, clock: Clock, *, is_counted: bool) -> Expired:
+    """Remove all that is over its retention; where it was not counted, release nothing that would lack it.
+
+    The caller holds `store.exclusive`. Raises StoreError, OSError
+    """
+    if not is_counted and (day := newest_uncountable(data, policy, PURPOSE, clock())):
+        resume_after(data, day)
+    found = expire(data, policy, clock)
+    found.said["proofs"] = proofs.expire(data, policy, clock)
+    return found
 
 
 def _publish(data: Path, policy: Policy, clock: Clock, progress: Progress, done: Round) -> None:

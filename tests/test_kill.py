@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 
 from collector.identity import Pseudonyms
-from collector.middleware import now_ms
-from collector.record import DAY_MS, Record, decode, frames
+from collector.record import DAY_MS, Record, decode, frames, now_ms
 from pipeline.ingest import ingest
 from tests.asgi import FIREFOX
 from tests.serve import Site

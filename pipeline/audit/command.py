@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from collector.policy_file import load
+from collector.record import now_ms
 from pipeline import terminal
 from pipeline.boundary import FAILED, interruptible
 from pipeline.options import POLICY, data_option, format_option
@@ -97,7 +98,7 @@ def verify(form: str, data: Path) -> int:
     from pipeline.audit import verify as recomputed  # noqa: PLC0415
 
     with interruptible(), terminal.progress() as progress:
-        found = recomputed.verify(data, loaded, time.time_ns() // 1_000_000, progress)
+        found = recomputed.verify(data, loaded, now_ms(), progress)
     if form == "json":
         click.echo(terminal.as_json([each.as_row() for each in found]))
     else:

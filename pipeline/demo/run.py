@@ -1,6 +1,5 @@
 """Simulate → collect → publish → compare → serve."""
 
-import time
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from collector import ConfigurationError, load
+from collector.record import now_ms
 from collector.simulate import Outcome, Person, Step, browse, plan, tell
 from pipeline.demo import evidence, report
 from pipeline.demo.content import SITE
@@ -109,7 +109,7 @@ class Demo:
             try:
                 while site.process.is_alive():
                     site.process.join(_LOOK_S)
-                    visitors.look(lambda: time.time_ns() // 1_000_000)  # as `impersonal run --watch` does
+                    visitors.look(now_ms)  # as `impersonal run --watch` does
                 raise ConfigurationError("the site ended by itself: look at what it printed above")
             except KeyboardInterrupt:
                 pass

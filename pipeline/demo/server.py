@@ -4,7 +4,6 @@ import multiprocessing
 import signal
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from collector import ConfigurationError
+from collector.record import now_ms
 
 LOOPBACK = "127.0.0.1"
 _START_S = 30.0
@@ -78,11 +78,11 @@ def _serve(data: Path, clock: Any, parent: Connection) -> None:
     # Ctrl-C reaches every process of the terminal; it is the parent who ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def now_ms() -> int:
-        return clock.value or time.time_ns() // 1_000_000
+    def instant() -> int:
+        return clock.value or now_ms()
 
     config = uvicorn.Config(
-        build(data, now_ms),
+        build(data, instant),
         log_level="warning",
         access_log=False,  # it would print addresses
         proxy_headers=False,  # whom to believe is the collector's decision

@@ -152,6 +152,7 @@ def test_a_form_of_the_site_is_the_visitors_word_as_well(tmp_path: Path) -> None
         stored = get(site.collector, f"/alter?age_band={said}&city=Almaty", headers=[visitor])
         assert json.loads(stored.body) == ["age_band"]
         assert site.declared(visitor) == {"age_band": [said, is_public]}
+    assert site.declined == {"not_granted": 2}
     assert site.declare("age_band=18-24", visitor) == []
     site.edit("act=erase&name=age_band", visitor)
     get(site.collector, "/alter?age_band=25-34", headers=[visitor])

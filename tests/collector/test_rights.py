@@ -39,7 +39,7 @@ def test_only_the_owner_reads_the_file(rights: Rights) -> None:
 
 
 def alter(rights: Rights, value: str, at_ms: int, *others: str, is_public: bool = False) -> bool:
-    return rights.alter([ANN, *others], "city", value, is_public, "v1", at_ms)
+    return bool(rights.alter([ANN, *others], {"city": value}, "v1", at_ms, is_public=is_public))
 
 
 def test_a_value_is_declared_altered_published_and_erased(rights: Rights) -> None:
@@ -90,7 +90,7 @@ def test_one_act_reaches_all_that_is_the_visitors_or_nothing(
 ) -> None:
     """What is saved or erased is so under account and browser; a fault half way leaves both as they were."""
     for subject in (ANN, BEN):
-        rights.alter([subject], "city", "Almaty", True, "v1", 1)
+        rights.alter([subject], {"city": "Almaty"}, "v1", 1, is_public=True)
     before = rights.path.read_bytes()
     kept = "collector.rights._note"
 
@@ -118,7 +118,7 @@ def test_one_act_reaches_all_that_is_the_visitors_or_nothing(
         assert [(value.value, value.public) for value in rights.declared(subject)] == [("Astana", False)]
     alter(rights, "Atyrau", 4, "cc" * 16)
     assert rights.declared("cc" * 16) == [], "what an account says is not left behind in a browser"
-    rights.alter([BEN], "city", "Aktau", False, "v1", 5)
+    rights.alter([BEN], {"city": "Aktau"}, "v1", 5, is_public=False)
     declare(rights, BEN, at_ms=5, year=1990)
     assert rights.forget_declared([ANN, BEN], None, 6) == 3
     assert not declare(rights, at_ms=7, city="Almaty", year=1990), "what one had, none gets back"

@@ -24,8 +24,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from collector import Collector
-from collector.middleware import now_ms
-from collector.record import Record, decode, frames
+from collector.record import Record, decode, frames, now_ms
 from tests.asgi import FIREFOX, call, http_scope
 from tests.fast_clock import FastClock
 from tests.serve import RULES

@@ -197,7 +197,7 @@ def test_declared_values_and_proofs_have_a_retention_as_well(tmp_path: Path) -> 
     rights = Rights(tmp_path)
     tmp_path.joinpath("events").mkdir()
     rights.declare([VISITOR], {"age_band": "25-34", "city": "Almaty"}, "v1", after(0))
-    rights.alter([VISITOR], "city", "Astana", False, "v1", after(40))
+    rights.alter([VISITOR], {"city": "Astana"}, "v1", after(40), is_public=False)
     rights.narrow(VISITOR, [], after(0), after(400))
     rights.erase(f"{8:032x}", b"number", after(0), after(760))
 
