@@ -15,7 +15,7 @@ from pathlib import Path
 
 from collector.consent import GRANT_DAYS, Decision
 from collector.files import KEY_BYTES, shared_key
-from collector.record import DAY_MS, KEYS, LEVELS, day_of
+from collector.record import DAY_MS, KEYS, LEVELS, day_of, iso_week
 
 COOKIE = "__Host-id"
 PSEUDONYM_BYTES = 16
@@ -50,12 +50,6 @@ def granted_id(held: VisitorId | None, today: date) -> VisitorId:
     everything.
     """
     return replace(held, cohort=iso_week(today)) if held else new_id(today)
-
-
-def iso_week(day: date) -> str:
-    """The ISO week of a day, as 2026-W47."""
-    year, week, _ = day.isocalendar()
-    return f"{year}-W{week:02}"
 
 
 def read_id(cookie: bytes | None, today: date) -> VisitorId | None:

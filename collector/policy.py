@@ -222,6 +222,8 @@ class Controller:
 
 
 TIERS = ("auto", "tiny", "small", "medium", "large")
+MOST_FUNNELS = 3
+FUNNEL_STEPS = range(2, 9)
 
 
 @dataclass(frozen=True)
@@ -235,6 +237,19 @@ class Budget:
     """Pages that are public knowledge: published without a threshold, zeros included."""
     campaigns: tuple[str, ...] = ()
     """Values of utm_campaign that are public knowledge, as the site's own letters and banners carry them."""
+    goals: Mapping[str, str] = field(default_factory=dict)
+    """Goal → what reaches it: a page, whose trailing * stands for anything, or the name of an event."""
+    funnels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Funnel → its steps in order, each as a goal's."""
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The steps of every funnel, as they are published: "buying: 2 /pricing"."""
+        return tuple(
+            f"{funnel}: {number} {act}"
+            for funnel, acts in self.funnels.items()
+            for number, act in enumerate(acts, 1)
+        )
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 from collector.errors import PolicyError
 from collector.policy import (
     ATTRIBUTE_TYPES,
+    FUNNEL_STEPS,
+    MOST_FUNNELS,
     PURPOSES,
     TIERS,
     Attribute,
@@ -33,6 +35,9 @@ _MOUNT = re.compile(r"(/[^/?#\s]+)+")
 _HOST = re.compile(r"[a-z0-9.-]{1,253}")
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _ATTRIBUTE = re.compile(r"[a-z][a-z0-9_]{0,31}")  # it is passed to declare() by name
+_GOAL = re.compile(r"[^:\s](?:[^:\r\n]{0,62}[^:\s])?")  # part of a published key, before its colon
+_ACT = re.compile(r"/[^\s?#*]*\*?|[^/\s][^\r\n]{0,119}")
+_ACT_REMEDY = 'name a page like "/thanks" or "/blog/*", or an event like "signup"'
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*")
 _COUNTRY = re.compile(r"[A-Z]{2}")
 _TABLE = re.compile(r"\s*(\[\[?)([^\[\]]+)\]")
@@ -427,7 +432,7 @@ def _service(reader: _Reader, table: Mapping[str, Any], path: Path) -> Service:
 
 def _budget(reader: _Reader, table: Mapping[str, Any]) -> Budget:
     path: Path = ("budget",)
-    reader.only(table, path, ("tier", "pages", "campaigns", "shares"))
+    reader.only(table, path, ("tier", "pages", "campaigns", "goals", "funnels", "shares"))
     shares = reader.table(table, path, "shares", "make it a table [budget.shares]")
     numbers: dict[str, float] = {}
     for name, share in shares.items():
@@ -444,4 +449,34 @@ def _budget(reader: _Reader, table: Mapping[str, Any]) -> Budget:
         numbers,
         reader.strings(table, path, "pages", lambda page: page.startswith("/"), 'list paths like "/about"'),
         reader.strings(table, path, "campaigns", bool, 'list values of utm_campaign like "autumn"'),
+        _goals(reader, table, path),
+        _funnels(reader, table, path),
     )
+
+
+def _goals(reader: _Reader, table: Mapping[str, Any], path: Path) -> dict[str, str]:
+    goals = reader.table(table, path, "goals", "make it a table [budget.goals]")
+    path = (*path, "goals")
+    names = _publishable(reader, goals, path)
+    return {name: reader.matching(goals, path, name, _ACT.fullmatch, _ACT_REMEDY) for name in names}
+
+
+def _funnels(reader: _Reader, table: Mapping[str, Any], path: Path) -> dict[str, tuple[str, ...]]:
+    funnels = reader.table(table, path, "funnels", "make it a table [budget.funnels]")
+    path = (*path, "funnels")
+    names = _publishable(reader, funnels, path)
+    found = {name: reader.strings(funnels, path, name, _ACT.fullmatch, _ACT_REMEDY) for name in names}
+    for name, acts in found.items():
+        if len(acts) not in FUNNEL_STEPS:
+            reader.mistake((*path, name), f"has {len(acts)} steps", "list 2 to 8, in order")
+    if len(found) > MOST_FUNNELS:
+        reader.mistake(path, f"names {len(found)} funnels", f"keep {MOST_FUNNELS}: each makes all less exact")
+    return found
+
+
+def _publishable(reader: _Reader, table: Mapping[str, Any], path: Path) -> list[str]:
+    """The names of goals or funnels that can be part of a published key."""
+    for name in table:
+        if not _GOAL.fullmatch(name):
+            reader.mistake((*path, name), "is no name", "use up to 64 characters without a colon")
+    return [name for name in table if _GOAL.fullmatch(name)]

@@ -236,3 +236,9 @@ def date_of(ts_ms: int) -> date:
 def day_of(ts_ms: int) -> str:
     """The UTC day of an instant, as 2026-11-24."""
     return date_of(ts_ms).isoformat()
+
+
+def iso_week(day: date) -> str:
+    """The ISO week of a day, as 2026-W47."""
+    year, week, _ = day.isocalendar()
+    return f"{year}-W{week:02}"

@@ -20,6 +20,22 @@ _VERY_SMALL = "Released as for a very small site: totals over 28 days, no lists;
 _SMALL = "Released as for a small site: weekly figures, as those of a day would be mostly noise"
 _MEDIUM = "Released as for a medium site: daily totals, weekly lists, as those of a day would be mostly noise"
 _VAGUE = 0.5  # width of an interval from which on a rate says nothing
+_FIRST_VISIT = "Of each visitor-day the first visit is counted, no later one"
+_GRANTED = "Only visitors who granted a long-lived pseudonym are told apart over days"
+_BOUNDS = {
+    "visits": "Visits above 2 of a visitor-day are not counted, which no interval covers",
+    "bounce": _FIRST_VISIT,
+    "durations": _FIRST_VISIT,
+    "engaged": f"{_FIRST_VISIT}; a browser without the script reports no time, which counts as none",
+    "goals": "At most 3 goals of a visitor-day are counted, which no interval covers",
+    "funnels": "Steps count in their order and on one day",
+    "pages": "At most 6 pages of a visitor-day are counted, which no interval covers",
+    "page_seconds": "At most 120 s of a page count; a browser without the script reports none",
+    "page_scroll": "A browser without the script reports no scrolling, which counts as none",
+    "returning": _GRANTED,
+    "retention": _GRANTED,
+}
+"""What no interval covers, by statistic."""
 _CUT = "Page views above 10 of a visitor-day are not counted, which no interval covers"
 
 
@@ -31,15 +47,9 @@ def caveats(published: Path, statistic: str, start: date, end: date) -> list[str
     found += _corrected(published, (*sources, "visitors") if is_part else sources, start, end)
     if "pageviews" in sources:
         found.append(_cut(published, start, end))
-    if "visits" in sources:
-        found.append("Visits above 2 of a visitor-day are not counted, which no interval covers")
-    if {"bounce", "durations"} & set(sources):
-        found.append("Of each visitor-day the first visit is counted, no later one")
     if "visitors" in sources:
         found += _coverage(published, start, end)
-    if "pages" in sources:
-        found.append("At most 6 pages of a visitor-day are counted, which no interval covers")
-    return found
+    return found + list(dict.fromkeys(_BOUNDS[name] for name in sources if name in _BOUNDS))
 
 
 def _windows(published: Path, sources: tuple[str, ...], start: date, end: date) -> list[str]:
@@ -106,14 +116,12 @@ def _cut(published: Path, start: date, end: date) -> str:
     if both.keys() != views.keys():
         return f"{_CUT}; how many is not published for the same days"
     cells, _ = released.summed(released.read(both.values()), list(both))
-    (cut, least, most, sigma), (visitors, whole_sigma) = (
-        tuple(cells[cells["statistic"] == name][columns].iloc[0])
-        for name, columns in (
-            (CLIPPED, ["value", "lower", "upper", "sigma"]),
-            ("visitors", ["value", "sigma"]),
-        )
+    clipped, visitors = (
+        tuple(cells[cells["statistic"] == name][["value", "lower", "upper", "sigma"]].iloc[0])
+        for name in (CLIPPED, "visitors")
     )
-    share, lower, upper, _ = intervals.quotient(cut, sigma, visitors, whole_sigma)
+    cut, least, most, _ = clipped
+    share, lower, upper, _ = intervals.quotient(clipped, visitors)
     if isnan(share) or upper > 1:
         return f"{_CUT}; how many is lost in the noise"
     return (

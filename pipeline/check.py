@@ -8,7 +8,7 @@ from collector.errors import PolicyError
 from collector.policy import Policy
 from pipeline.release import PURPOSE
 from pipeline.spec import Mechanism, mechanism
-from pipeline.statistics import STATISTICS, Statistic, enabled, nano_rho
+from pipeline.statistics import Statistic, enabled, nano_rho, rows
 from pipeline.windows import LENGTHS, TIERS, Tier
 
 
@@ -69,8 +69,8 @@ def remarks(policy: Policy) -> Iterator[str]:
 
 def precisions(policy: Policy) -> Iterator[Precision]:
     """The noise of every enabled statistic in every tier that releases it."""
-    for name, share in enabled(policy).items():
-        row = STATISTICS[name]
+    shares = enabled(policy)
+    for name, row in rows(policy).items():
         for tier in tiers(policy):
-            if window := tier.window(row.kind):
-                yield Precision(row, tier, window, mechanism(row, nano_rho(share, tier.nano_rho)))
+            if window := row.window(tier):
+                yield Precision(row, tier, window, mechanism(row, nano_rho(shares[name], tier.nano_rho)))

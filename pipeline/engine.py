@@ -80,10 +80,18 @@ class Engine:
             found = self.database.sql("FROM no_records UNION ALL BY NAME FROM stored_records")
         found.create_view("records", replace=True)
 
+    def text(self, name: str) -> str:
+        """The text of a step."""
+        return sql.text(name)
+
     def step(self, name: str, into: str) -> None:
         """Run a step and keep its rows as a relation."""
-        self.database.execute(f"CREATE OR REPLACE TEMP TABLE {into} AS {sql.text(name)}")
+        self.database.execute(f"CREATE OR REPLACE TEMP TABLE {into} AS {self.text(name)}")
+
+    def view(self, name: str, into: str) -> None:
+        """Make a relation of a step whose rows are made whenever they are asked for."""
+        self.database.execute(f"CREATE OR REPLACE TEMP VIEW {into} AS {self.text(name)}")
 
     def rows(self, name: str) -> list[tuple[Any, ...]]:
         """Run a step and read all its rows."""
-        return self.database.execute(sql.text(name)).fetchall()
+        return self.database.execute(self.text(name)).fetchall()

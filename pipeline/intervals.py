@@ -74,32 +74,43 @@ def difference(
 
 
 def ratio(part: float, rest: float, sigma: float, rest_sigma: float | None = None) -> Estimate:
-    """part ÷ (part + rest); σ of both, or of each. Values outside 0 to 1 are no ratios and are cut off."""
-    one, other = sigma**2, (sigma if rest_sigma is None else rest_sigma) ** 2
-    value, lower, upper, spread = _fieller(part, part + rest, one, one + other, one)
-    return min(value, 1.0), min(lower, 1.0), min(upper, 1.0), spread
+    """part ÷ (part + rest); σ of both, or of each. Values outside 0 to 1 are no ratios and are cut off.
 
-
-def quotient(part: float, sigma: float, whole: float, whole_sigma: float) -> Estimate:
-    """part ÷ whole, of noise drawn apart; what is below 0 is no quotient of counts and is cut off."""
-    return _fieller(part, whole, sigma**2, whole_sigma**2, 0.0)
-
-
-def _fieller(part: float, whole: float, part_var: float, whole_var: float, both_var: float) -> Estimate:
-    """The quotient of two noisy numbers of which the variances and the covariance are known.
-
-    The interval is Fieller's: all ratios r for which part − r·whole lies within its own noise. Where the
-    whole may be nothing, every ratio does.
+    The interval is Fieller's: all ratios r for which part − r·(part + rest) lies within its own noise. Where
+    the whole may be nothing, every ratio does.
     """
-    # r²(W² − z²w) − 2r(PW − z²b) + (P² − z²p) ≤ 0
-    a = whole * whole - Z * Z * whole_var
+    whole, one, other = part + rest, sigma**2, (sigma if rest_sigma is None else rest_sigma) ** 2
+    # r²(W² − z²w) − 2r(PW − z²p) + (P² − z²p) ≤ 0, with w the variance of the whole and p of the part
+    a = whole * whole - Z * Z * (one + other)
     if whole <= 0 or a <= 0:
-        return (max(part / whole, 0.0) if whole > 0 else nan), 0.0, inf, nan
-    b, c = part * whole - Z * Z * both_var, part * part - Z * Z * part_var
+        return (min(max(part / whole, 0.0), 1.0) if whole > 0 else nan), 0.0, 1.0, nan
+    b, c = part * whole - Z * Z * one, part * part - Z * Z * one
     root = sqrt(max(b * b - a * c, 0.0))
     value = max(part / whole, 0.0)
-    spread = sqrt(part_var - 2 * value * both_var + value * value * whole_var) / whole
-    return value, max((b - root) / a, 0.0), max((b + root) / a, 0.0), spread
+    spread = sqrt(one - 2 * value * one + value * value * (one + other)) / whole
+    return min(value, 1.0), min(max((b - root) / a, 0.0), 1.0), min(max((b + root) / a, 0.0), 1.0), spread
+
+
+def quotient(part: Estimate, whole: Estimate) -> Estimate:
+    """part ÷ whole, of noise drawn apart; what is below 0 is no quotient of counts and is cut off.
+
+    The interval follows from those of both, which need not be symmetric; where they are it is Fieller's.
+
+    Source  Donner and Zou 2012, closed-form confidence intervals for functions of the normal mean
+    """
+    (p, p_lower, p_upper, p_sigma), (w, w_lower, w_upper, w_sigma) = part, whole
+    if w <= 0 or w_lower <= 0:
+        return (max(p / w, 0.0) if w > 0 else nan), 0.0, inf, nan
+
+    def end(off: float, whole_off: float, sign: int) -> float:
+        a, c = w * w - whole_off**2, p * p - off**2
+        return (p * w + sign * sqrt(max((p * w) ** 2 - a * c, 0.0))) / a
+
+    value = max(p / w, 0.0)
+    lower = end(p - p_lower, w_upper - w, -1) if w_upper < 2 * w else 0.0
+    upper = end(p_upper - p, w - w_lower, 1)
+    spread = sqrt(p_sigma**2 + value * value * w_sigma**2) / w
+    return value, max(lower, 0.0), max(upper, 0.0), spread
 
 
 _STEPS = 1000

@@ -1,5 +1,7 @@
 """The keys of lists that are known without looking at traffic. Publishing them tells nothing about anyone."""
 
+from math import inf
+
 UNKNOWN = "(unknown)"
 OTHER = "(other)"
 NONE = "(none)"
@@ -52,6 +54,16 @@ DURATIONS = (
     "1800+ s",
 )
 """Bins of seconds, closed below and open above. A visit of one event lasts 0 s."""
+
+
+def edges(key: str) -> tuple[float, float]:
+    """The bounds of a bin in seconds, closed below, open above: "3-10 s", "1800+ s"."""
+    low, _, high = key.removesuffix(" s").removesuffix("+").partition("-")
+    return float(low), float(high or inf)
+
+
+AGES = (*map(str, range(12)), "12+")
+"""Whole weeks since a visitor granted a long-lived pseudonym: 0 in the same ISO week, or window."""
 
 HOURS = tuple(f"{hour:02}" for hour in range(24))
 """Of the UTC day."""

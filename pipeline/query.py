@@ -12,6 +12,7 @@ import pandas as pd
 from pipeline import consistency, intervals, released
 from pipeline.caveats import caveats
 from pipeline.errors import NotComparable, UnknownStatistic
+from pipeline.intervals import Estimate
 from pipeline.rates import RATIOS
 from pipeline.released import COLUMNS
 from pipeline.statistics import STATISTICS, Statistic
@@ -189,9 +190,10 @@ def _rates(name: str, cells: pd.DataFrame) -> pd.DataFrame:
     """A rate for each window of its statistics."""
     rates = []
     for (start, end), window in cells.groupby(["start", "end"]):
-        found: dict[str, dict[str | None, tuple[float, float]]] = {}
+        found: dict[str, dict[str | None, Estimate]] = {}
         for cell in window.itertuples():
-            found.setdefault(cell.statistic, {})[cell.key] = (cell.value, cell.sigma)
-        value, lower, upper, sigma = RATIOS[name].of(found)
-        rates.append((name, None, start, end, value, lower, upper, sigma))
+            estimate = (cell.value, cell.lower, cell.upper, cell.sigma)
+            found.setdefault(cell.statistic, {})[cell.key] = estimate
+        if all(each in found for each in RATIOS[name].sources):
+            rates += [(name, key, start, end, *estimate) for key, estimate in RATIOS[name].rows(found)]
     return pd.DataFrame(rates, columns=COLUMNS).astype({"key": object})

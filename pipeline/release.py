@@ -15,19 +15,20 @@ from datetime import date, timedelta
 from itertools import groupby
 from pathlib import Path
 
-from collector.policy import Policy, fields_within
-from collector.record import FIELDS, LEVELS, TIME_STEP_MS, Clock, date_of
-from pipeline import intervals, noise, publish, released
+from collector.policy import Budget, Policy, fields_within
+from collector.record import FIELDS, LEVELS, TIME_STEP_MS, Clock, date_of, iso_week
+from pipeline import goals, intervals, noise, publish, released
 from pipeline.channels import channel_of
 from pipeline.commitment import commitment, contents
 from pipeline.engine import Engine
 from pipeline.errors import BudgetExhausted, LedgerError, StoreError
+from pipeline.keys import AGES, DURATIONS, edges
 from pipeline.ledger import Charge, Ledger
 from pipeline.publish import Cell
 from pipeline.published import firsts, head_of, keys_in, place
 from pipeline.retention import purpose_days
-from pipeline.spec import CODE_VERSION, STEPS, Mechanism, Spec, mechanism
-from pipeline.statistics import ATTO_DELTA_PER_DAY, STATISTICS, Statistic, enabled, nano_rho
+from pipeline.spec import CODE_VERSION, STEPS, VIEWS, Mechanism, Spec, mechanism
+from pipeline.statistics import ATTO_DELTA_PER_DAY, STATISTICS, Statistic, enabled, nano_rho, rows
 from pipeline.store import EXPIRED, Progress, batch_files, events_of, manifests
 from pipeline.windows import BLOCK, START, Tier, Window, last_closed_day, tier_named, tier_of, window_of
 
@@ -54,11 +55,39 @@ def build(engine: Engine, files: list[Path], policy: Policy, window: Window) -> 
     granted = {field.name: "BOOLEAN" for field in FIELDS}
     columns = {"policy": "VARCHAR", "consent": "VARCHAR", "time_step_ms": "BIGINT", **granted}
     engine.relation("scope", columns, _scope(policy))
+    engine.relation("bins", {"key": "VARCHAR", "low_ms": "DOUBLE", "high_ms": "DOUBLE"}, _bins())
+    engine.relation("weeks", {"cohort": "VARCHAR", "age": "VARCHAR"}, _weeks(window))
     for step in STEPS:
-        engine.step(f"release.{step}", into=step)
+        (engine.view if step in VIEWS else engine.step)(f"release.{step}", into=step)
     # Each a function of its visitor-day alone; asked once for all that are alike.
     known = [(*source, channel_of(*source)) for source in engine.rows("release.sources")]
     engine.relation("channels", dict.fromkeys(("source", "medium", "campaign", "channel"), "VARCHAR"), known)
+    _build_goals(engine, policy.budget)
+
+
+def _build_goals(engine: Engine, budget: Budget) -> None:
+    """Look up, once for all that are alike, which goals and which steps of funnels an act is."""
+    acts = engine.rows("release.known_acts") if budget.goals or budget.funnels else []
+    act = {"kind": "VARCHAR", "act": "VARCHAR"}
+    engine.relation("goals", act | {"goal": "VARCHAR"}, goals.reached(acts, budget))
+    step = {"funnel": "VARCHAR", "step": "BIGINT", "key": "VARCHAR"}
+    engine.relation("steps", act | step, goals.steps(acts, budget))
+
+
+def _bins() -> Iterator[tuple[str, float, float]]:
+    """The bins of durations, in milliseconds."""
+    for key in DURATIONS:
+        low_s, high_s = edges(key)
+        yield key, low_s * 1000, high_s * 1000
+
+
+def _weeks(window: Window) -> Iterator[tuple[str, str]]:
+    """ISO weeks, and how many lie between each and the window: of its own weeks none."""
+    *older, _ = AGES
+    for days in range(0, window.length, 7):
+        yield iso_week(window.start + timedelta(days)), older[0]
+    for weeks, age in enumerate(older[1:], 1):
+        yield iso_week(window.start - timedelta(7 * weeks)), age
 
 
 def _scope(policy: Policy) -> Iterator[tuple[str | int | bool, ...]]:
@@ -85,7 +114,7 @@ def bounded_counts(engine: Engine, statistic: Statistic, policy: Policy) -> Coun
             public[key] += value
         elif statistic.is_private:
             private[key] = value
-        elif not statistic.is_again:
+        elif not statistic.is_closed:
             public[statistic.rest] += value
     return public, private
 
@@ -122,6 +151,7 @@ class Door:
         self._published = data / PUBLISHED
         self._policy = policy
         self._shares = enabled(policy)
+        self._rows = rows(policy)
         self._ledger = ledger
         self._engine = engine
         self._loaded: Window | None = None
@@ -182,9 +212,9 @@ class Door:
     def due(self, block: Window, tier: Tier, first_day: date, now_ms: int) -> list[tuple[Window, Statistic]]:
         """What a block's windows owe so far, in order of time; no day of a statistic comes out twice."""
         owed = [
-            (window, STATISTICS[name])
-            for name in STATISTICS
-            if name in self._shares and (length := tier.window(STATISTICS[name].kind))
+            (window, row)
+            for name, row in self._rows.items()
+            if (length := row.window(tier))
             for window in block.inside(length)
             if window.end >= first_day and window.is_closed(now_ms)
             if not any((name, day) in self._taken for day in window.days)

@@ -76,9 +76,12 @@ def read(files: Iterable[list[Path]]) -> pd.DataFrame:
     """The cells of some windows, window by window as published."""
     with shared().cursor() as database:
         frame = database.read_parquet([str(file) for window in files for file in window]).df()
-    # None, not NaN: what has no key must not get one on its way to JSON.
-    frame["key"] = frame["key"].astype(object).where(frame["key"].notna(), None)
-    return frame.sort_values(["start", "end"], kind="stable", ignore_index=True)
+    return _keyed(frame).sort_values(["start", "end"], kind="stable", ignore_index=True)
+
+
+def _keyed(frame: pd.DataFrame) -> pd.DataFrame:
+    """With None, not NaN, as the key of a single number: it must not get one on its way to JSON."""
+    return frame.assign(key=frame["key"].astype(object).where(frame["key"].notna(), None))
 
 
 def summed(cells: pd.DataFrame, windows: Sequence[Window]) -> tuple[pd.DataFrame, int]:
@@ -101,8 +104,8 @@ def summed(cells: pd.DataFrame, windows: Sequence[Window]) -> tuple[pd.DataFrame
                 "sigma": float((found["sigma"] ** 2).sum() ** 0.5),
             }
         )
-    kinds = {"key": object, "start": "datetime64[us]", "end": "datetime64[us]"}
-    return pd.DataFrame(rows, columns=COLUMNS).astype(kinds), left_out
+    days = {"start": "datetime64[us]", "end": "datetime64[us]"}
+    return _keyed(pd.DataFrame(rows, columns=COLUMNS).astype(days)), left_out
 
 
 def gaps(windows: Sequence[Window], start: date, end: date) -> list[str]:

@@ -13,7 +13,10 @@ from pipeline.consistency import SHOWN_FROM, SMALL, WITHHELD
 from pipeline.errors import NothingPublished, UnknownStatistic
 from pipeline.statistics import STATISTICS
 
-TOTALS = ("visitors", "pageviews", "visits", *query.RATIOS)
+TOTALS = (
+    *("visitors", "pageviews", "visits", "goals"),
+    *(name for name, rate in query.RATIOS.items() if rate.is_total),
+)
 """What is reported where nothing is asked for by name, as far as it is published."""
 
 _OTHER_NAMES = {

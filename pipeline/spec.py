@@ -12,8 +12,14 @@ from pipeline.windows import Window
 
 CODE_VERSION = version("impersonal")
 
-STEPS = ("units", "events", "visits", "visitor_days")
+STEPS = (
+    *("units", "scoped", "events", "visits", "visitor_days"),
+    *("chosen_pages", "pings", "acts", "cohorts"),
+)
 """What is built for a window before its statistics are counted, in order."""
+
+VIEWS = ("scoped", "chosen_pages", "pings", "acts", "cohorts")
+"""Those of them that are only made where a statistic asks for them."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ The bounds are promises about those files: adding or removing one visitor-day (a
 on one UTC day) changes at most `l0` cells, each by at most `linf`, all together by at most `l2`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -12,7 +12,8 @@ from collector.enrich import DEVICES
 from collector.errors import PolicyError
 from collector.policy import Policy
 from pipeline.channels import CHANNELS
-from pipeline.keys import BROWSERS, COUNTRIES, DURATIONS, HOURS, NONE, OTHER, SYSTEMS, UNKNOWN
+from pipeline.keys import AGES, BROWSERS, COUNTRIES, DURATIONS, HOURS, NONE, OTHER, SYSTEMS, UNKNOWN
+from pipeline.windows import LENGTHS, Tier
 
 ATTO_DELTA_PER_DAY = 1_000_000
 """δ of all thresholded lists of a day together, in units of 1e-18: 1e-12."""
@@ -45,19 +46,35 @@ class Statistic:
     """Other keys come from traffic and are published only above a threshold."""
     is_partition: bool = False
     """Every visitor-day counts under at most one key, so that the cells add up to a total."""
-    is_again: bool = False
-    """Corrected: what has none of the keys is not counted."""
+    is_closed: bool = False
+    """What has none of the keys is not counted."""
+    is_named: bool = False
+    """A key begins with a goal's or funnel's name, up to a colon: a visitor-day changes one cell of each."""
+    shortest: str = "day"
+    """The shortest window it is published for."""
+
+    def window(self, tier: Tier) -> str | None:
+        """The window it is published for in a tier; None where it is not."""
+        found = tier.window(self.kind)
+        return found and max(found, self.shortest, key=LENGTHS.__getitem__)
 
     def public_keys(self, policy: Policy) -> tuple[str | None, ...]:
         """The keys that are published always, with those that the policy declares."""
         declared = getattr(policy.budget, self.declared) if self.declared else ()
         return tuple(dict.fromkeys((*self.keys, *declared)))
 
-    def again(self, keys: Iterable[str | None]) -> "Statistic":
-        """As a correction counts it: under keys that are published already, for a day's δ is spent."""
-        if not self.is_private:
+    def under(self, keys: Collection[str | None]) -> "Statistic":
+        """With the bounds that hold for these public keys: fewer names are fewer cells to change."""
+        if not self.is_named:
             return self
-        return replace(self, keys=tuple(keys), declared="", is_private=False, is_again=True)
+        l0 = min(self.l0, len({str(key).partition(":")[0] for key in keys}))
+        return replace(self, l0=l0, l2=self.linf * l0**0.5)
+
+    def again(self, keys: Collection[str | None]) -> "Statistic":
+        """As a correction counts it: under keys that are published already, for a day's δ is spent."""
+        if not (self.is_private or self.is_closed):
+            return self
+        return replace(self.under(keys), keys=tuple(keys), declared="", is_private=False, is_closed=True)
 
     @property
     def atto_delta(self) -> int:
@@ -142,6 +159,59 @@ STATISTICS: dict[str, Statistic] = {
             is_partition=True,
         ),
         Statistic(
+            "engaged",
+            "Engaged time",
+            "First visits of a visitor-day by the time for which their pages were visible and focused.",
+            share=0,
+            kind="total",
+            keys=DURATIONS,
+            is_partition=True,
+        ),
+        Statistic(
+            "goals",
+            "Goals",
+            "Visitor-days that reached the goal, for at most 3 goals of each.",
+            share=0,
+            kind="total",
+            l0=3,
+            l2=3**0.5,
+            keys=(),
+            declared="goals",
+            is_closed=True,
+            is_named=True,
+        ),
+        Statistic(
+            "funnels",
+            "Funnels",
+            "Visitor-days by the furthest step of the funnel that they reached, one after the other.",
+            share=0,
+            kind="total",
+            l0=3,
+            l2=3**0.5,
+            keys=(),
+            declared="steps",
+            is_closed=True,
+            is_named=True,
+        ),
+        Statistic(
+            "returning",
+            "New and returning visitors",
+            "Visitors who granted a long-lived pseudonym, each once: new in the window, or from before.",
+            share=0,
+            kind="total",
+            keys=("new", "returning"),
+            shortest="week",
+        ),
+        Statistic(
+            "retention",
+            "Retention",
+            "Visitors who granted a long-lived pseudonym, each once, by the weeks since they did.",
+            share=0,
+            kind="list",
+            keys=AGES,
+            shortest="week",
+        ),
+        Statistic(
             "pages",
             "Pages",
             "Visitor-days that saw the page, for at most 6 pages of each; cells do not add up to a total.",
@@ -152,6 +222,32 @@ STATISTICS: dict[str, Statistic] = {
             keys=(),
             declared="pages",
             is_private=True,
+        ),
+        Statistic(
+            "page_seconds",
+            "Seconds on a page",
+            "Seconds a page was visible and focused, at most 120 on each of 6 pages of a visitor-day.",
+            share=0,
+            kind="list",
+            l0=6,
+            linf=120,
+            l2=120 * 6**0.5,
+            keys=(),
+            declared="pages",
+            is_closed=True,
+        ),
+        Statistic(
+            "page_scroll",
+            "Per cent of a page scrolled to",
+            "Per cent of a page that were scrolled to, at most 100 of each of 6 pages of a visitor-day.",
+            share=0,
+            kind="list",
+            l0=6,
+            linf=100,
+            l2=100 * 6**0.5,
+            keys=(),
+            declared="pages",
+            is_closed=True,
         ),
         Statistic(
             "entry_pages",
@@ -250,14 +346,33 @@ PRIVATE = tuple(name for name, row in STATISTICS.items() if row.is_private)
 def enabled(policy: Policy) -> Mapping[str, float]:
     """Statistic → share of a day's ρ: the policy's [budget.shares], or the default set.
 
-    Raises  PolicyError for a name that is no statistic
+    Raises  PolicyError for a name that is no statistic, and for one that the policy leaves without a key
     """
     shares = policy.budget.shares
-    unknown = [name for name in shares if name not in STATISTICS]
-    if unknown:
-        known = ", ".join(STATISTICS)
-        raise PolicyError([f"budget.shares.{name} is no statistic: use one of {known}" for name in unknown])
+    mistakes = [_mistake(name, policy) for name in shares]
+    if any(mistakes):
+        raise PolicyError([mistake for mistake in mistakes if mistake])
     return shares or DEFAULT
+
+
+def _mistake(name: str, policy: Policy) -> str:
+    """What is wrong with a share; empty for nothing."""
+    if name not in STATISTICS:
+        return f"budget.shares.{name} is no statistic: use one of {', '.join(STATISTICS)}"
+    row = STATISTICS[name]
+    if row.is_closed and not row.public_keys(policy):
+        table = {"steps": "funnels"}.get(row.declared, row.declared)
+        return f"budget.shares.{name} counts nothing: name what it is to count in budget.{table}"
+    return ""
+
+
+def rows(policy: Policy) -> dict[str, Statistic]:
+    """The statistics that a policy publishes, in the order of release, with the bounds that its keys allow.
+
+    Raises  PolicyError as `enabled`
+    """
+    shares = enabled(policy)
+    return {name: row.under(row.public_keys(policy)) for name, row in STATISTICS.items() if name in shares}
 
 
 def nano_rho(share: float, nano_rho_per_day: int) -> int:

@@ -124,7 +124,7 @@ def drawn(manifest: Manifest) -> Mechanism:
 
 def _is_defined(release: Release, manifest: Manifest, row: Statistic, window: Window) -> bool:
     keys = tuple(manifest.public_keys)
-    row = row if release.number == 1 else row.again(keys)
+    row = row.under(keys) if release.number == 1 else row.again(keys)
     spec = Spec(row, window, drawn(manifest), keys, release.number, manifest.why)
     return spec.manifest(manifest.inputs) == manifest
 
@@ -137,6 +137,7 @@ def _is_of_policy(books: Books, row: Statistic, manifest: Manifest) -> bool:
     share = enabled(books.policy).get(row.name)
     if share is None or tuple(manifest.public_keys) != row.public_keys(books.policy):
         return False
+    row = row.under(manifest.public_keys)
     return drawn(manifest) in [mechanism(row, nano_rho(share, tier.nano_rho)) for tier in TIERS]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 
+from collector.policy import Budget
 from collector.record import COLUMNS, DAY_MS, day_of
 from pipeline.audit.site import DAY
 from pipeline.engine import connect
@@ -123,6 +124,21 @@ def choosing(visitor: str) -> Log:
 def own_pages(visitor: str) -> Log:
     """Twenty visits, each to a page that nobody else knows."""
     return [row | {"path": f"/{visitor}/{n}"} for n, row in enumerate(heaviest(visitor))]
+
+
+def attentive(visitor: str, budget: Budget) -> Log:
+    """One visitor who does all that a policy counts, and looks at what it names for hours."""
+    acts = [*budget.goals.values(), *(act for funnel in budget.funnels.values() for act in funnel)]
+    pages = [*budget.pages[:6], *(act.removesuffix("*") for act in acts if act.startswith("/"))]
+    looks: Row = {"engaged_ms": 9_000_000, "scroll": 400}
+    return [
+        row | {"cohort": "2026-W01"}
+        for row in (
+            *(event(n, visitor, path=page) for n, page in enumerate(pages)),
+            *(event(60 + n, visitor, "event", name=act) for n, act in enumerate(acts)),
+            *(event(90, visitor, "ping", path=page, **looks) for page in pages),
+        )
+    ]
 
 
 # Around the edges: 30 minutes, midnight, and instants that coincide.

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from collector.policy import Policy
-from pipeline import sql
 from pipeline.audit import logs
 from pipeline.audit.removal import changes
 from pipeline.audit.result import Result
@@ -52,18 +51,18 @@ _TOP_TWO = (
 _END = "AND r.ts_ms < (SELECT end_ms FROM span)\n"
 
 MUTANTS = (
-    Mutant("pages without a cap", {"statistics.pages": (("WHERE page_rank <= 6", ""),)}),
+    Mutant("pages without a cap", {"release.chosen_pages": (("WHERE page_rank <= 6", ""),)}),
     Mutant("page views without a cap", {"statistics.pageviews": (("least(pageviews, 10)", "pageviews"),)}),
     Mutant("visits without a cap", {"statistics.visits": (("least(visits, 2)", "visits"),)}),
     Mutant(
         "choices without a cap", {"statistics.consents": ((" OR choice_rank = 1", " OR choice_rank > 0"),)}
     ),
-    Mutant("page views for visitors", {"statistics.pages": (("SELECT DISTINCT", "SELECT"),)}),
-    Mutant("pages ranked across visitors", {"statistics.pages": (("PARTITION BY s.unit ", ""),)}),
+    Mutant("page views for visitors", {"release.chosen_pages": (("SELECT DISTINCT", "SELECT"),)}),
+    Mutant("pages ranked across visitors", {"release.chosen_pages": (("PARTITION BY s.unit ", ""),)}),
     Mutant(
         "pages chosen by a global row number",
         {
-            "statistics.pages": (
+            "release.chosen_pages": (
                 (_RANKED_BY, "md5(CAST(s.row_id AS STRING))"),
                 ("FROM seen AS s", _NUMBERED),
             )
@@ -71,7 +70,7 @@ MUTANTS = (
     ),
     Mutant(
         "pages drawn anew each time",
-        {"statistics.pages": ((f"ORDER BY {_RANKED_BY}", "ORDER BY s.dice"), ("FROM seen AS s", _DICED))},
+        {"release.chosen_pages": ((f"ORDER BY {_RANKED_BY}", "ORDER BY s.dice"), ("FROM seen AS s", _DICED))},
     ),
     Mutant(
         "the first and the last visit enter",
@@ -92,7 +91,7 @@ MUTANTS = (
     Mutant(
         "events of different visitors taken for the same",
         {
-            "release.events": (
+            "release.scoped": (
                 (
                     _END,
                     _END
@@ -103,7 +102,7 @@ MUTANTS = (
     ),
     Mutant(
         "a budget of rows for all",
-        {"release.events": ((_END, f"{_END}ORDER BY r.ts_ms, r.id\nLIMIT 20\n"),)},
+        {"release.scoped": ((_END, f"{_END}ORDER BY r.ts_ms, r.id\nLIMIT 20\n"),)},
     ),
     Mutant("zeros left out", counts=_without_zeros),
     Mutant("keys learnt from traffic published always", counts=_keys_of_traffic),
@@ -122,14 +121,8 @@ class _MutantEngine(Engine):
         self.database.execute("SET threads = 1")  # for a handful of rows
         self._edits = edits
 
-    def step(self, name: str, into: str) -> None:
-        self.database.execute(f"CREATE OR REPLACE TEMP TABLE {into} AS {self._text(name)}")
-
-    def rows(self, name: str) -> list[tuple[object, ...]]:
-        return self.database.execute(self._text(name)).fetchall()
-
-    def _text(self, name: str) -> str:
-        text = sql.text(name)
+    def text(self, name: str) -> str:
+        text = super().text(name)
         for right, wrong in self._edits.get(name, ()):
             if right not in text:
                 raise _NothingToBreakError

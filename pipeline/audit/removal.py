@@ -126,7 +126,8 @@ def remove_one(site: Site, effort: Effort) -> Result:
 
 
 def _neighbours(site: Site, effort: Effort) -> Iterator[Change]:
-    large = [*logs.own_pages("!a"), *logs.choosing("!a"), *logs.heaviest("!b"), *logs.scattered(1500, 60)]
+    others = [*logs.attentive("!c", site.policy.budget), *logs.scattered(1500, 60)]
+    large = [*logs.own_pages("!a"), *logs.choosing("!a"), *logs.heaviest("!b"), *others]
     small = [logs.tiny(seed) for seed in range(effort.tiny_logs)]
     with Engine() as engine:
         engine.database.execute("SET threads = 1")  # for a handful of rows

@@ -9,7 +9,7 @@ from collector.record import LEVELS
 from pipeline import check, spec
 from pipeline.release import PURPOSE
 from pipeline.spec import Mechanism
-from pipeline.statistics import STATISTICS, Statistic, enabled, nano_rho
+from pipeline.statistics import Statistic, enabled, nano_rho, rows
 from pipeline.windows import BLOCK, START, Tier, Window, tier_named, window_of
 
 DAY = window_of(BLOCK, date(2026, 6, 1)).start
@@ -76,7 +76,7 @@ class Site:
 
     def released(self, tier: Tier) -> list[tuple[Statistic, Window]]:
         """What a tier releases, each over its window that holds DAY."""
-        found = [(row, tier.window(row.kind)) for row in self.rows]
+        found = [(row, row.window(tier)) for row in self.rows]
         return [(row, window_of(name, DAY)) for row, name in found if name]
 
     def mechanism(self, row: Statistic, tier: Tier) -> Mechanism:
@@ -103,5 +103,4 @@ def site_of(policy: Policy, scratch: Path) -> Site:
 
     Raises  PolicyError for a share of what is no statistic
     """
-    shares = dict(enabled(policy))
-    return Site(policy, scratch, tuple(STATISTICS[name] for name in STATISTICS if name in shares), shares)
+    return Site(policy, scratch, tuple(rows(policy).values()), dict(enabled(policy)))

@@ -77,6 +77,13 @@ fields = { cookie = "daily", page = "route" }
 tier = "medium"
 pages = ["/", "/about"]
 
+[budget.goals]
+"signed up" = "signup"
+read = "/blog/*"
+
+[budget.funnels]
+buying = ["/", "/prices", "buy"]
+
 [budget.shares]
 visitors = 0.5
 pages = 0.5
@@ -118,9 +125,19 @@ def test_a_policy_says_what_its_file_says(tmp_path: Path) -> None:
     assert (controller.cross_border, controller.proof_days) == (True, 700)
     assert loaded.budget.shares == {"visitors": 0.5, "pages": 0.5}
     assert (loaded.budget.tier, loaded.budget.pages) == ("medium", ("/", "/about"))
+    assert loaded.budget.goals == {"signed up": "signup", "read": "/blog/*"}
+    assert loaded.budget.steps == ("buying: 1 /", "buying: 2 /prices", "buying: 3 buy")
 
 
 MISTAKES = {
+    '"signed up" = "signup"': ('"signed: up" = "signup"', "goals.signed: up is no name", "without a colon"),
+    'read = "/blog/*"': ('read = "/bl*g"', 'goals.read is "/bl*g"', 'like "/thanks" or "/blog/*"'),
+    'buying = ["/", "/prices", "buy"]': ('buying = ["/"]', "funnels.buying has 1 steps", "list 2 to 8"),
+    "[budget.funnels]": (
+        "[budget.funnels]\n" + "\n".join(f'{name} = ["/", "x"]' for name in "abc"),
+        "budget.funnels names 4 funnels",
+        "keep 3",
+    ),
     'name = "Example"': ('name = " "', 'controller.name is " "', "name who answers"),
     'hosts = ["example.org"]': ('hosts = ["Example.org/"]', "controller.hosts holds", "in lower case"),
     'contact = "privacy@example.org"': ("", "controller.contact is missing", "where visitors can write"),

@@ -1,6 +1,7 @@
 """Private events for tests: rows by column name, written as Parquet files with the contract's columns."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from itertools import count
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any
 import duckdb
 import msgspec
 
-from collector.policy import Policy
+from collector.policy import Budget, Policy
 from collector.record import COLUMNS, DAY_MS, day_of
 from pipeline.engine import Engine
-from pipeline.release import build
+from pipeline.release import bounded_counts, build
+from pipeline.statistics import STATISTICS
 from pipeline.store import Manifest
 from pipeline.windows import Window
 from tests.policies import EVERYTHING, policy, purpose, version
@@ -22,9 +24,28 @@ DAY = date(2026, 11, 23)
 
 WEEK = Window("week", DAY)
 
-POLICY = policy(version(purpose("statistics", EVERYTHING)))
+SIX = ("/", "/1", "/2", "/3", "/4", "/5")
+"""Pages that POLICY declares."""
+
+EVENT_NAMES = ("signup", "order", "share")
+
+POLICY = replace(
+    policy(version(purpose("statistics", EVERYTHING))),
+    budget=Budget(
+        "medium",
+        pages=SIX,
+        goals={**{name: name for name in EVENT_NAMES}, "read on": "/1*"},
+        funnels={
+            "signing up": ("/", "/1", "signup"),
+            "ordering": ("/2", "order"),
+            "sharing": ("/*", "share"),
+        },
+    ),
+)
 
 Row = dict[str, Any]
+Log = list[Row]
+Cells = dict[str | None, int]
 
 _numbers = count()
 _SCHEMA = ", ".join(f"{name} {kind}" for name, kind in COLUMNS)
@@ -54,6 +75,15 @@ def row(kind: str = "view", ts_ms: int | None = None, visitor: str | None = "a",
     if kind == "view":
         known["path"] = "/"
     return known | fields
+
+
+def reader(visitor: str = "a") -> Log:
+    """One visitor who reaches every goal and looks at six pages for hours, from below the lowest line."""
+    views = [row(ts_ms=at(minutes=n), visitor=visitor, path=page) for n, page in enumerate(SIX)]
+    looks = {"engaged_ms": 9_000_000, "scroll": 400}
+    pings = [row("ping", at(minutes=9), visitor, path=page, **looks) for page in SIX]
+    events = [row("event", at(minutes=10 + n), visitor, name=name) for n, name in enumerate(EVENT_NAMES)]
+    return [each | {"cohort": "2026-W01"} for each in (*views, *pings, *events)]
 
 
 def write(file: Path, rows: Iterable[Row]) -> Path:
@@ -92,3 +122,9 @@ def build_rows(
 ) -> None:
     """Build the relations of a window from rows."""
     build(engine, [write(directory / "000001.parquet", rows)], under, window)
+
+
+def cells(engine: Engine, name: str, under: Policy = POLICY) -> Cells:
+    """The exact cells of a built window that are not zero."""
+    public, private = bounded_counts(engine, STATISTICS[name], under)
+    return {key: value for each in (public, private) for key, value in each.items() if value}

@@ -13,9 +13,9 @@ import pytest
 from pipeline import intervals, noise
 from pipeline.errors import NothingPublished
 from pipeline.intervals import Estimate
-from pipeline.keys import DURATIONS
+from pipeline.keys import DURATIONS, edges
 from pipeline.query import RATIOS, report, windows
-from pipeline.rates import Cells, edges
+from pipeline.rates import Cells, Rate
 from tests.pipeline.private_events import DAY
 from tests.pipeline.published import days, put
 
@@ -41,8 +41,18 @@ def drawn(counts: tuple[int, ...]) -> list[list[int]]:
     return [values[n : n + len(counts)] for n in range(0, len(values), len(counts))]
 
 
+def cell(value: float, sigma: float) -> Estimate:
+    return value, *intervals.plain(value, sigma), sigma
+
+
 def durations(counts: list[int], sigma: float = SIGMA) -> Cells:
-    return {"durations": dict(zip(DURATIONS, ((float(count), sigma) for count in counts), strict=True))}
+    return {"durations": dict(zip(DURATIONS, (cell(count, sigma) for count in counts), strict=True))}
+
+
+def single(rate: Rate, cells: Cells) -> Estimate:
+    """A rate that is one number."""
+    [(_, found)] = rate.rows(cells)
+    return found
 
 
 def coverage(found: list[Estimate], true: float) -> float:
@@ -62,8 +72,8 @@ def test_a_bin_says_its_edges() -> None:
 def test_intervals_of_the_median_cover(counts: list[int]) -> None:
     """The interval of a noisy histogram holds its true median in 93 % of cases or more."""
     median = RATIOS["duration_median"]
-    true, *_ = median.of(durations(counts, sigma=1e-9))
-    found = [median.of(durations(row)) for row in drawn(tuple(counts))]
+    true, *_ = single(median, durations(counts, sigma=1e-9))
+    found = [single(median, durations(row)) for row in drawn(tuple(counts))]
     assert coverage(found, true) >= 0.93
     if sum(counts) > 400:
         assert coverage(found, true) <= 0.975
@@ -75,7 +85,7 @@ def test_intervals_of_the_median_cover(counts: list[int]) -> None:
 def test_intervals_of_the_share_over_a_minute_cover(counts: list[int]) -> None:
     """So does that of the share of first visits that lasted a minute or longer."""
     share = RATIOS["duration_over_minute"]
-    found = [share.of(durations(row)) for row in drawn(tuple(counts))]
+    found = [single(share, durations(row)) for row in drawn(tuple(counts))]
     assert 0.93 <= coverage(found, sum(counts[4:]) / sum(counts)) <= 0.99
 
 
@@ -85,11 +95,28 @@ def test_intervals_of_views_per_visit_cover(pageviews: int, visits: int) -> None
     rate, (one, other) = RATIOS["views_per_visit"], (166.7, 51.6)
     views, stays = (noise.gaussian([n] * DRAWS, sigma) for n, sigma in ((pageviews, one), (visits, other)))
     found = [
-        rate.of({"pageviews": {None: (p, one)}, "visits": {None: (v, other)}})
+        single(rate, {"pageviews": {None: cell(p, one)}, "visits": {None: cell(v, other)}})
         for p, v in zip(views, stays, strict=True)
     ]
     assert 0.93 <= coverage(found, pageviews / visits) <= 0.99
     assert all(0 <= lower <= upper for _, lower, upper, _ in found)
+
+
+def above(threshold: int, true: int, sigma: float) -> dict[str | None, Estimate]:
+    """Cells of a count that reached a threshold, of twice as many as DRAWS."""
+    shown = noise.gaussian_threshold({str(n): true for n in range(2 * DRAWS)}, sigma, threshold)
+    return {
+        key: (value, *intervals.truncated(value, sigma, threshold), sigma) for key, value in shown.items()
+    }
+
+
+@pytest.mark.parametrize(("exits", "seen"), [(2_000, 5_000), (500, 520), (490, 2_000)])
+def test_intervals_of_an_exit_rate_cover_beside_thresholds(exits: int, seen: int) -> None:
+    """Of lists that show only what reached a threshold, the rate's interval knows as well."""
+    lists = {"exit_pages": above(490, exits, 66.7), "pages": above(463, seen, 63.2)}
+    found = [estimate for _, estimate in RATIOS["exit_rate"].rows(lists)]
+    assert len(found) > DRAWS / 2
+    assert 0.93 <= coverage(found, exits / seen) <= 0.99
 
 
 @pytest.mark.parametrize(
@@ -103,7 +130,7 @@ def test_intervals_of_views_per_visit_cover(pageviews: int, visits: int) -> None
 )
 def test_a_median_lies_inside_its_bin(counts: list[int], median: float) -> None:
     """On a log scale, in the bin from 0 on a linear one, in the open bin at its lower edge."""
-    value, lower, upper, _ = RATIOS["duration_median"].of(durations(counts, sigma=1.0))
+    value, lower, upper, _ = single(RATIOS["duration_median"], durations(counts, sigma=1.0))
     assert value == pytest.approx(median, rel=0.01)
     assert lower <= value <= upper
 

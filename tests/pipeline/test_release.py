@@ -7,6 +7,7 @@ import shutil
 import signal
 import stat
 import time
+from dataclasses import replace
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from pipeline.engine import Engine
 from pipeline.errors import BudgetExhausted, LedgerError, StoreError
 from pipeline.ledger import Ledger
 from pipeline.published import HEAD, START, head_of, manifest_of, place
-from pipeline.query import windows
+from pipeline.query import RATIOS, report, windows
 from pipeline.release import Door, correct, release_due
 from pipeline.retention import expire
 from pipeline.spec import mechanism
@@ -30,10 +31,10 @@ from pipeline.statistics import DEFAULT, STATISTICS, nano_rho
 from pipeline.store import SEALED, Manifest, batch_files, commit_batch, events_of, write_aside
 from pipeline.windows import Window, last_closed_day, tier_of, window_of
 from tests.forks import alone, ended, forked
-from tests.pipeline.private_events import DAY, POLICY, Row, at, closed, row, store
+from tests.pipeline.private_events import DAY, POLICY, Row, at, closed, reader, row, store
 from tests.policies import EVERYTHING, purpose, version
 
-TOTALS = {name for name, statistic in STATISTICS.items() if statistic.kind == "total"}
+TOTALS = {name for name in DEFAULT if STATISTICS[name].kind == "total"}
 
 
 def under(
@@ -84,6 +85,30 @@ def test_a_day_is_published_with_noise_and_intervals(tmp_path: Path) -> None:
         "window": "day",
         "thresholded": False,
     }
+
+
+def test_everything_on_request_is_released_verified_and_corrected(tmp_path: Path) -> None:
+    """What a policy adds to the default set comes out like the rest, under the keys that it names."""
+    asked = [name for name, statistic in STATISTICS.items() if not statistic.share]
+    shares = dict.fromkeys([*asked, "visitors", "pages", "exit_pages"], 0.05)
+    policy = replace(POLICY, budget=replace(POLICY.budget, shares=shares))
+    last = DAY + timedelta(6)
+    store(tmp_path, [*crowd(4000, cohort="2026-W48"), *reader("r")])
+    done = release(tmp_path, policy, last)
+    daily = {name for name in asked if f"{name}/day/{DAY}" in done}
+    assert daily == {"engaged", "goals", "funnels"}
+    assert all(f"{name}/week/{DAY}" in done for name in asked if name not in daily)
+    keys = {cell["key"] for cell in cells(tmp_path, f"goals/day/{DAY}")}
+    assert keys == set(POLICY.budget.goals)
+    (new, _) = cells(tmp_path, f"returning/week/{DAY}")
+    assert new["key"] == "new" and abs(new["value"] - 4000) < 7 * new["sigma"]
+    checked = verify(tmp_path, policy, closed(last), lambda *_: None)
+    assert [mistake for each in checked for mistake in each.mistakes] == []
+    again = correct(tmp_path, policy, lambda: closed(last), f"goals/day/{DAY}", "a goal was misspelt")
+    assert {cell["key"] for cell in cells(tmp_path, again.release_id)} == keys
+    for name, rate in RATIOS.items():
+        if set(rate.sources) <= set(shares):
+            assert len(report(tmp_path / "published", name, DAY, last)), name
 
 
 def test_public_keys_are_published_empty_or_not(tmp_path: Path) -> None:

@@ -16,28 +16,25 @@ from collector.record import DAY_MS
 from pipeline import sql
 from pipeline.engine import Engine
 from pipeline.keys import BROWSERS, COUNTRIES, SYSTEMS
-from pipeline.release import bounded_counts, build
+from pipeline.release import build
 from pipeline.statistics import ATTO_DELTA_PER_DAY, DEFAULT, STATISTICS, Statistic, enabled, nano_rho
 from pipeline.windows import TIERS, Tier, Window
-from tests.pipeline.private_events import DAY, POLICY, WEEK, Row, at, build_rows, row, write
+from tests.pipeline.private_events import (
+    DAY,
+    EVENT_NAMES,
+    POLICY,
+    WEEK,
+    Cells,
+    Log,
+    Row,
+    at,
+    build_rows,
+    cells,
+    reader,
+    row,
+    write,
+)
 from tests.policies import EVERYTHING, measured, policy, purpose, version
-
-Log = list[Row]
-Cells = dict[str | None, int]
-
-
-@pytest.fixture
-def engine() -> Iterator[Engine]:
-    with Engine() as opened:
-        opened.database.execute("SET threads = 1")  # for a handful of rows
-        yield opened
-
-
-def cells(engine: Engine, name: str) -> Cells:
-    """The exact cells of a built window that are not zero."""
-    public, private = bounded_counts(engine, STATISTICS[name], POLICY)
-    return {key: value for each in (public, private) for key, value in each.items() if value}
-
 
 # ---------- visits: one row per case of their definition
 
@@ -302,6 +299,10 @@ FIELDS = {
     "act": st.sampled_from(["grant", "refuse"]),
     "first": st.sampled_from([None, True]),
     "interactive": st.sampled_from([None, False]),
+    "name": st.sampled_from([None, *EVENT_NAMES]),
+    "cohort": st.sampled_from([None, "2026-W48", "2026-W47", "2025-W01"]),
+    "engaged_ms": st.sampled_from([None, 3_000, 119_999, 9_000_000]),
+    "scroll": st.sampled_from([None, 0, 50, 400]),
 }
 EVENTS = st.builds(
     lambda kind, minutes, visitor, fields: row(kind, at(minutes=minutes), visitor, **fields),
@@ -443,7 +444,7 @@ def crowd(seed: int = 1) -> Log:
         )
         for _ in range(1500)
     ]
-    return adversary("!") + views
+    return adversary("!") + reader("!r") + views
 
 
 def test_bounds_hold_in_a_crowd_and_are_reached(engine: Engine, tmp_path: Path) -> None:
@@ -457,12 +458,20 @@ def test_bounds_hold_in_a_crowd_and_are_reached(engine: Engine, tmp_path: Path) 
 
 
 MUTANTS = {
-    "pages without a cap": ("statistics.pages", "WHERE page_rank <= 6", ""),
+    "pages without a cap": ("release.chosen_pages", "WHERE page_rank <= 6", ""),
     "page views without a cap": ("statistics.pageviews", "least(pageviews, 10)", "pageviews"),
     "visits without a cap": ("statistics.visits", "least(visits, 2)", "visits"),
     "choices without a cap": ("statistics.consents", "visitor IS NULL OR choice_rank = 1", "TRUE"),
-    "page views for visitors": ("statistics.pages", "SELECT DISTINCT", "SELECT"),
-    "pages ranked across visitors": ("statistics.pages", "PARTITION BY s.unit ", ""),
+    "goals without a cap": ("statistics.goals", "WHERE goal_rank <= 3", ""),
+    "seconds without a cap": ("statistics.page_seconds", ", 120)", ", 999)"),
+    "scrolling without a cap": ("statistics.page_scroll", ", 100)", ", 999)"),
+    "every step of a funnel": (
+        "statistics.funnels",
+        "    max(step) AS step\n  FROM reached\n  GROUP BY unit, funnel",
+        "    step\n  FROM reached",
+    ),
+    "page views for visitors": ("release.chosen_pages", "SELECT DISTINCT", "SELECT"),
+    "pages ranked across visitors": ("release.chosen_pages", "PARTITION BY s.unit ", ""),
     "the first and the last visit enter": (
         "release.visitor_days",
         "GROUP BY s.unit",
@@ -486,7 +495,14 @@ def test_the_bounds_test_can_fail(
         return found
 
     monkeypatch.setattr(sql, "text", mutated)
-    log = [*adversary(), *(each | {"path": "/same"} for each in adversary("b")), *adversary("c")]
+    again = [each | {"ts_ms": each["ts_ms"] + DAY_MS} for each in reader("d")]
+    log = [
+        *adversary(),
+        *(each | {"path": "/same"} for each in adversary("b")),
+        *adversary("c"),
+        *reader("d"),
+        *again,
+    ]
     with suppress(KeyError):  # a row without a key: the door itself notices
         assert not all(is_within(*removal) for removal in removals(engine, tmp_path, log))
 
