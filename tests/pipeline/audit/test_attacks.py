@@ -78,7 +78,7 @@ def test_an_understated_bound_is_found(site: Site) -> None:
     assert [point.name for point in result.points if not point.is_held] == ["pageviews"]
 
 
-@pytest.mark.parametrize("name", ["statistics.pageviews", "statistics.pages"])
+@pytest.mark.parametrize("name", ["statistics.pageviews", "release.chosen_pages"])
 def test_sql_without_its_cap_is_found(site: Site, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Where a site's own SQL has lost a cap, removal finds it and the mutant has nothing to break."""
     text = sql.text
