@@ -267,25 +267,33 @@ class Campaign(NamedTuple):
 
 
 def campaign(query_string: bytes, allow: Container[str]) -> Campaign:
-    """The allow-listed campaign parameters; the rest of the query (gclid, fbclid, …) is never looked at.
+    """The allow-listed campaign parameters; of the rest of the query only that somebody paid for the click.
 
     Takes   allow: of utm_source, utm_medium, utm_campaign, source, ref; others have no effect
     Gives   lower-cased (they are compared so), at most MAX_VALUE characters; the first of repeated names
     The source is utm_source, else source, else ref. A value with control characters, or one that looks like
     an e-mail address, a token or a number of somebody, counts as not sent. A utm_campaign of digits only may
-    stay: the campaign numbers of advertising platforms look like that.
+    stay: the campaign numbers of advertising platforms look like that. A link that such a platform tagged by
+    itself has no medium, and an id of the click, which names the visitor and is not read: its medium is cpc.
     """
     sent: dict[str, str] = {}
+    is_paid = False
     for part in query_string[:_MAX_QUERY].split(b"&"):
         name, _, value = part.partition(b"=")
         key = name.decode("latin-1")
         if key in _CAMPAIGN_NAMES and key in allow and key not in sent:
             sent[key] = _value(value, key == "utm_campaign") or ""
+        elif key in _CLICK_IDS and value:
+            is_paid = True
+    if is_paid and "utm_medium" in allow and "utm_medium" not in sent:
+        sent["utm_medium"] = _PAID
     source = sent.get("utm_source") or sent.get("source") or sent.get("ref")
     return Campaign(source or None, sent.get("utm_medium") or None, sent.get("utm_campaign") or None)
 
 
 _CAMPAIGN_NAMES = frozenset(("utm_source", "utm_medium", "utm_campaign", "source", "ref"))
+_CLICK_IDS = frozenset(("gclid", "gbraid", "wbraid", "msclkid"))  # Google's and Microsoft's auto-tagging
+_PAID = "cpc"
 
 
 def _value(raw: bytes, digits_allowed: bool) -> str | None:

@@ -87,7 +87,7 @@ FIELDS: tuple[Field, ...] = (
     Field("path", "VARCHAR", "page", "path", "Page address without its query, secrets blanked."),
     Field("referrer", "VARCHAR", "page", "route", "Host of the page that linked here; own hosts dropped."),
     Field("utm_source", "VARCHAR", "page", "route", "Campaign source: utm_source, source or ref."),
-    Field("utm_medium", "VARCHAR", "page", "route", "Campaign medium: utm_medium."),
+    Field("utm_medium", "VARCHAR", "page", "route", "Campaign medium: utm_medium, or cpc for a paid click."),
     Field("utm_campaign", "VARCHAR", "page", "route", "Campaign name: utm_campaign."),
     Field("name", "VARCHAR", "page", "route", "Name of a custom event, or outbound, or download."),
     Field("props", "VARCHAR", "page", "route", "Properties of a custom event, a JSON object."),

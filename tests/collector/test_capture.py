@@ -263,7 +263,12 @@ def test_a_mapped_proxy_is_the_ipv4_proxy() -> None:
         (b"ref=producthunt.com", Campaign("producthunt.com")),
         (b"utm_source=&ref=y", Campaign("y")),
         (b"utm_source=a&utm_source=b", Campaign("a")),
-        (b"gclid=abc&fbclid=x&msclkid=y&email=a@b.example&utm_term=z&token=1", Campaign()),
+        (b"fbclid=x&email=a@b.example&utm_term=z&token=1", Campaign()),
+        (b"gclid=abc&utm_term=z", Campaign(None, "cpc")),
+        (b"msclkid=y&utm_source=Letter", Campaign("letter", "cpc")),
+        (b"wbraid=x&utm_medium=email", Campaign(None, "email")),
+        (b"utm_medium=a@b.example&gbraid=x", Campaign()),
+        (b"gclid=&msclkid", Campaign()),
         (b"utm_source=caf%C3%A9", Campaign("café")),
         (b"utm_source=%FF", Campaign()),
         (b"utm_source=a%0d%0ab&utm_medium=%1b%5b31m&utm_campaign=%E2%80%A8x", Campaign()),
@@ -286,6 +291,7 @@ def test_the_allow_list_allows() -> None:
     query = b"utm_source=a&utm_medium=b&gclid=c"
     assert campaign(query, ("utm_medium", "gclid")) == Campaign(None, "b")
     assert campaign(query, ()) == Campaign()
+    assert campaign(b"gclid=c", ("utm_source",)) == Campaign()
 
 
 @pytest.mark.parametrize(
