@@ -18,7 +18,7 @@ from pipeline.ledger import Charge, Ledger
 from pipeline.release import LEDGER, PUBLISHED, Door, Outcome, noisy_cells, release_due
 from pipeline.statistics import ATTO_DELTA_PER_DAY, Statistic
 from pipeline.store import EVENTS, events_of
-from pipeline.windows import BLOCK, CLOSES_AFTER_MS, LENGTHS, Tier, Window, tier_of, window_of
+from pipeline.windows import BLOCK, CLOSES_AFTER_MS, LENGTHS, TIERS, Tier, Window, tier_of, window_of
 
 _ASKED = 1_000
 _OPENINGS = 10
@@ -37,6 +37,7 @@ def average(site: Site, _effort: Effort) -> Result:
                 door.release(window, [row], site.tier)
     again = _release(site, data)
     same = published(data) == before and {outcome.state for outcome in again} == {"known"}
+    twice = _under_other_names(site, data)
     drawn = site.mechanism(row, site.tier)
     with Ledger(data / LEDGER) as ledger:
         charged_once = ledger.charges(f"{row.name}/{window.name}/{window.start}") == (
@@ -47,11 +48,24 @@ def average(site: Site, _effort: Effort) -> Result:
     return Result(
         f"{_ASKED:,} answers for {row.name}: "
         + ("one and the same" if same else "not all the same")
-        + (", charged once" if charged_once else ", charged more than once"),
-        same and charged_once,
+        + (", charged once" if charged_once else ", charged more than once")
+        + (f"; under other names again: {', '.join(twice)}" if twice else "; none under another name"),
+        same and charged_once and not twice,
         f"fresh noise would average to within {abs(float(np.mean(fresh))):.1f}, of σ = {drawn.sigma:.1f}",
         len(set(fresh)) > 1 and abs(float(np.mean(fresh))) < 5 * drawn.sigma / _ASKED**0.5,
     )
+
+
+def _under_other_names(site: Site, data: Path) -> list[str]:
+    """What is released again of a day where the policy names other windows, shares, keys and purposes."""
+    shares = {name: share / 2 for name, share in site.shares.items()}
+    pages = (*site.policy.budget.pages, "/another")
+    for tier in TIERS:
+        budget = replace(site.policy.budget, tier=tier.name, shares=shares, pages=pages)
+        _release(replace(site, policy=replace(site.policy, budget=budget)), data)
+    with Ledger(data / LEDGER) as ledger:
+        released = [(name.split("/")[0], day) for name, days in ledger.releases().items() for day in days]
+    return sorted({name for name, day in released if released.count((name, day)) > 1})
 
 
 def difference(site: Site, effort: Effort) -> Result:

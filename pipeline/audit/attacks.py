@@ -65,8 +65,8 @@ ATTACKS = (
     Attack(
         "averaging",
         "Averaging",
-        "Asks a thousand times for one release, also after the ledger was opened anew.",
-        "The same bytes and one charge.",
+        "Asks a thousand times for one release, the ledger opened anew between, and under other names.",
+        "The same bytes and one charge; no day of a statistic twice, whatever window or share is named.",
         asking.average,
     ),
     Attack(
@@ -156,7 +156,7 @@ ATTACKS = (
     Attack(
         "coverage",
         "Intervals",
-        "Releases known truths again and again, beside thresholds too.",
+        "Releases known truths again and again, beside thresholds too, and derives rates from them.",
         "95 % intervals hold the truth in 93 to 97 % of releases, beside a threshold, too.",
         coverage.coverage,
     ),

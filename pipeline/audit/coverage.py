@@ -1,10 +1,13 @@
 """Attack on the error bars: does a 95 % interval hold the truth 95 % of the time?"""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from pipeline import intervals
 from pipeline.audit.result import Point, Result, proportion
 from pipeline.audit.site import DAY, Effort, Site
+from pipeline.intervals import Estimate
+from pipeline.rates import RATIOS, Rate
 from pipeline.release import noisy_cells
 from pipeline.spec import Mechanism
 from pipeline.statistics import STATISTICS, Statistic
@@ -17,11 +20,13 @@ _KEYS = 10
 """Of a long list, so many cells of each release are enough."""
 _NEAR = (-2, 0, 2)
 """True counts tried beside a threshold, in σ above it."""
+_SIZES = (30, 90)
+"""True counts that a rate is made of, and divided by, in σ and more."""
 
 
 def coverage(site: Site, effort: Effort) -> Result:
     """Release a known truth again and again, near thresholds too, and count the intervals that hold it."""
-    points, outside = [], []
+    points = list[Point]()
     for row in site.rows:
         drawn = site.mechanism(row, site.tier)
         cells = max(effort.releases * min(max(len(row.keys), 1), _KEYS), _LEAST_CELLS)
@@ -29,7 +34,8 @@ def coverage(site: Site, effort: Effort) -> Result:
         if drawn.threshold is not None:
             found += [_point(f"{row.name} {n:+} σ", row, drawn, 20 * effort.releases, n) for n in _NEAR]
         points += found
-        outside += [point.name for point in found if not _holds(point)]
+    points += _rates(site, effort)
+    outside = [point.name for point in points if not _holds(point)]
     naive = _naive(site.mechanism(site.rows[0], site.tier), _LEAST_CELLS * 4)
     lowest = min(points, key=lambda point: point.value)
     return Result(
@@ -55,6 +61,34 @@ def _point(name: str, row: Statistic, drawn: Mechanism, cells: int, above: int |
     found = noisy_cells(row, _WINDOW, drawn, (dict.fromkeys(public, true), dict.fromkeys(private, true)))
     hits = sum(cell.lower <= true <= cell.upper for cell in found)
     return proportion(name, hits, max(len(found), 1), _BAND[1])
+
+
+def _rates(site: Site, effort: Effort) -> Iterator[Point]:
+    """The coverage of what is derived from released cells."""
+    rows = {row.name: row for row in site.rows}
+    for name, rate in RATIOS.items():
+        if set(rate.sources) <= rows.keys():
+            yield _rate(name, rate, site, [rows[source] for source in rate.sources], effort.releases)
+
+
+def _rate(name: str, rate: Rate, site: Site, rows: Sequence[Statistic], releases: int) -> Point:
+    """The same of one rate: its statistics are released so often, of known truths far from zero."""
+    mechanisms = [site.mechanism(row, site.tier) for row in rows]
+    unit = max(drawn.sigma for drawn in mechanisms)
+    exact: dict[str, dict[str | None, Estimate]] = {}
+    drawn_cells: list[dict[str, dict[str | None, Estimate]]] = [{} for _ in range(releases)]
+    for row, drawn, size in zip(rows, mechanisms, _SIZES, strict=False):
+        keys = row.public_keys(site.policy) or ("/",)
+        truths = {key: round(size * unit * (1 + n % 3)) for n, key in enumerate(keys)}
+        exact[row.name] = {key: (true, true, true, 1e-9) for key, true in truths.items()}
+        counts: dict[str | None, int] = {str(n): true for n, true in enumerate([*truths.values()] * releases)}
+        found = iter(noisy_cells(row, _WINDOW, drawn, (counts, {})))
+        for each in drawn_cells:
+            cells = zip(keys, found, strict=False)
+            each[row.name] = {key: (cell.value, cell.lower, cell.upper, cell.sigma) for key, cell in cells}
+    right = {key: value for key, (value, *_) in rate.rows(exact)}
+    held = [low <= right[key] <= high for each in drawn_cells for key, (_, low, high, _) in rate.rows(each)]
+    return proportion(name, sum(held), max(len(held), 1), _BAND[1])
 
 
 def _naive(drawn: Mechanism, cells: int) -> Point:

@@ -168,6 +168,34 @@ def test_intervals_that_forget_the_threshold_are_found(site: Site, monkeypatch: 
     assert "-2 σ" in result.measured
 
 
+def test_a_rate_that_forgets_one_noise_is_found(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a quotient takes its whole for exact, its interval is too narrow."""
+
+    def careless(part: intervals.Estimate, whole: intervals.Estimate) -> intervals.Estimate:
+        value, *ends, sigma = part
+        low, high = (end / whole[0] for end in ends)
+        return value / whole[0], low, high, sigma
+
+    monkeypatch.setattr(intervals, "quotient", careless)
+    noisier = replace(site, shares=site.shares | {"visits": site.shares["visits"] / 100})
+    result = coverage.coverage(noisier, replace(SMALL, releases=400))
+    assert "outside 93–97 %: views_per_visit" in result.measured
+
+
+def test_a_door_that_forgets_what_it_released_is_found(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where another tier's windows bring days out once more, asking under other names averages."""
+    due = Door.due
+
+    def forgetful(door: Door, *arguments: Any) -> list[tuple[Window, Statistic]]:
+        door._taken = set()
+        return due(door, *arguments)
+
+    monkeypatch.setattr(Door, "due", forgetful)
+    result = asking.average(site, SMALL)
+    assert result.verdict == "exceeded"
+    assert "under other names again: " in result.measured
+
+
 def test_a_ledger_that_takes_unknown_days_is_found(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a comparison with nothing lets a charge pass, the ledger's faults tell."""
     text = sql.text
