@@ -287,7 +287,7 @@ def report(
     """Print published statistics over a range of days, each number with its 95 % interval.
 
     Reads published files only: asking is free and says nothing about anyone. The table leaves out counts
-    below 3 σ, which are mostly noise; csv and json have all.
+    below 3 σ and keys of rates that may be anything: they are mostly noise, and csv and json have them.
 
     \b
     impersonal report --from 2026-11-16 --to 2026-11-22

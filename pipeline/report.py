@@ -74,21 +74,21 @@ def rows(
 
 
 def distinct(found: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
-    """For people: without the counts below 3 σ, which are mostly noise, and a sentence that tells of them.
+    """For people: without what is mostly noise, counts below 3 σ above all, and a sentence that tells of it.
 
-    Rows that say themselves that they hold what is small or withheld stay, and so do rates.
+    Rows that say themselves that they hold what is small or withheld stay, and so do rates of the whole site.
     """
     shown = [row for row in found if not _is_mostly_noise(row)]
     hidden = len(found) - len(shown)
-    said = (
-        f"{hidden} of {len(found)} numbers are below 3 σ, mostly noise, and not shown: --format csv has them"
-    )
+    said = f"{hidden} of {len(found)} numbers are mostly noise and not shown: --format csv has them"
     return shown, [said] if hidden else []
 
 
 def _is_mostly_noise(row: dict[str, Any]) -> bool:
-    is_count = row["statistic"] in STATISTICS and row["key"] not in (SMALL, WITHHELD)
-    return is_count and row["value"] < SHOWN_FROM * row["sigma"]
+    if row["statistic"] in STATISTICS:
+        is_cell = row["key"] not in (SMALL, WITHHELD)
+        return is_cell and row["value"] < SHOWN_FROM * row["sigma"]
+    return row["key"] is not None and row["sigma"] is None
 
 
 def _published(ask: Callable[[str], pd.DataFrame]) -> list[pd.DataFrame]:

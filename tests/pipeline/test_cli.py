@@ -259,7 +259,22 @@ def test_formats_agree(published: Path) -> None:
     assert 0 < len(clear) < len(rows)
     assert table[0].split() == ["statistic", "key", "from", "to", "value", "95", "%", "interval", "σ"]
     assert all(str(row["key"]) in line for row, line in zip(clear, table[1:], strict=True))
-    assert f"{len(rows) - len(clear)} of {len(rows)} numbers are below 3 σ" in done.stderr
+    assert f"{len(rows) - len(clear)} of {len(rows)} numbers are mostly noise" in done.stderr
+
+
+def test_the_table_leaves_out_rates_that_may_be_anything(tmp_path: Path) -> None:
+    """An exit rate of a page that perhaps nobody saw is not shown; csv has it, with all that it may be."""
+    published: dict[str, dict[str | None, int]] = {
+        "exit_pages": {"/": 900, "/b": 8},
+        "pages": {"/": 2000, "/b": 9},
+    }
+    for name, cells in published.items():
+        put(tmp_path / "published", name, Window("week", MONDAY), cells, sigma=50.0)
+    ask = ["report", *week("--by", "exit-rate", "--data", tmp_path)]
+    shown, rows = impersonal(*ask), impersonal(*ask, "--format", "csv").stdout.splitlines()
+    assert [line.split()[1] for line in shown.stdout.splitlines()[1:]] == ["/"]
+    assert "1 of 2 numbers are mostly noise" in shown.stderr
+    assert len(rows) == 3 and rows[1].startswith("exit_rate,")
 
 
 def test_each_tells_the_windows_apart(published: Path) -> None:
