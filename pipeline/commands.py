@@ -332,7 +332,8 @@ def status(form: str, to: Path | None, data: Path) -> int:
     """Say what became of every event: the operator's private view, exact and never to be published.
 
     What workers counted is kept for 28 days after they ended. Files of the data directory that others could
-    read or change are named, each with its remedy. Exit status 1 where there are any, or something was lost.
+    read or change are named, and versions of the policy that were changed after their first use, each with
+    its remedy. Exit status 1 where there are any, or something was lost.
 
     \b
     impersonal status

@@ -34,6 +34,12 @@ def _metrics(status: Status) -> Iterator[tuple[str, str, str, Mapping[str, float
     )
     yield "lost_total", "Sum of what is lost: 0 is healthy", "", {"": sum(status.lost.values())}
     yield "exposed", "Files that others may read or change: 0 is healthy", "", {"": len(status.exposed)}
+    yield (
+        "policy_faults",
+        "Versions of the policy changed after their first use, and mistakes in it: 0 is healthy",
+        "",
+        {"": len(status.policy_faults)},
+    )
     yield "workers", "Processes of the site", "state", {"alive": alive, "ended": len(status.workers) - alive}
     yield "events", "Events by how far they came in their worker", "state", status.totals
     yield "dropped", "Events that workers dropped", "reason", status.summed("dropped")

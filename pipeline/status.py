@@ -2,7 +2,8 @@
 
 An event is accepted by a worker, then written, dropped for a reason or still queued; a worker that died left
 `unaccounted` ones. Of what was written, every frame is a row of the private events, a duplicate, late or in
-quarantine with a reason, or its bytes still wait in the logs. Beside that: who else could read all this.
+quarantine with a reason, or its bytes still wait in the logs. Beside that: who else could read all this, and
+whether the policy still says what visitors were told.
 """
 
 from collections import Counter
@@ -13,11 +14,15 @@ from typing import Any
 
 import msgspec
 
+from collector.errors import PolicyError
+from collector.policy_file import load
 from collector.record import DAY_MS, LOGS, STATUS, Clock, day_of
 from collector.rights import Rights
+from pipeline import kept_policy
 from pipeline.engine import connect
 from pipeline.fates import DROPS, FRAMES, UNACCOUNTED, Fate
 from pipeline.ledger import Ledger
+from pipeline.options import POLICY
 from pipeline.permissions import Exposure, exposures
 from pipeline.release import LEDGER
 from pipeline.rights.access import answers
@@ -103,15 +108,17 @@ class Status(msgspec.Struct):
     """Counter files that cannot be read."""
     exposed: list[Exposure] = []
     """Files and directories that are not their owner's alone."""
-
-    @property
-    def is_well(self) -> bool:
-        """Whether nothing was lost and nothing lies open."""
-        return not self.lost and not self.exposed
-
     oldest: dict[str, int] = {}
     """Kind of record → UTC milliseconds of its oldest, so that retention can be checked: each purpose and
     service, each table of rights.sqlite, quarantine, logs, and answers waiting to be fetched."""
+    policy_faults: list[str] = []
+    """Versions of the policy that were changed after their first use, or why policy.toml cannot be used; each
+    with its remedy."""
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing was lost, nothing lies open, and the policy is the one that visitors were told."""
+        return not (self.lost or self.exposed or self.policy_faults)
 
     @property
     def totals(self) -> dict[str, int]:
@@ -151,7 +158,26 @@ def read_status(data: Path) -> Status:
     Raises  StoreError, LedgerError, OSError
     """
     workers, unreadable = _workers(data)
-    return Status(workers, list(_days(data)), _spending(data), unreadable, exposures(data), _oldest(data))
+    return Status(
+        workers,
+        list(_days(data)),
+        _spending(data),
+        unreadable,
+        exposures(data),
+        _oldest(data),
+        _policy_faults(data),
+    )
+
+
+def _policy_faults(data: Path) -> list[str]:
+    """What is wrong with the policy: a file that cannot be used hides nothing else of the status."""
+    source = data / POLICY
+    if not source.exists():
+        return []
+    try:
+        return kept_policy.changed(load(source), kept_policy.kept(data))
+    except PolicyError as error:
+        return error.mistakes
 
 
 def _oldest(data: Path) -> dict[str, int]:
@@ -280,6 +306,10 @@ def in_words(status: Status) -> Iterator[str]:
     else:
         yield "Nothing was lost."
     yield from _exposed_in_words(status)
+    if status.policy_faults:
+        yield "Policy:"
+    for fault in status.policy_faults:
+        yield f"  {fault}"
 
 
 def _exposed_in_words(status: Status) -> Iterator[str]:

@@ -18,6 +18,7 @@ from pipeline.metrics import as_prometheus
 from pipeline.status import COUNTERS_DAYS, as_json, forget_workers, in_words, read_status
 from pipeline.windows import last_closed_day
 from tests.pipeline.logs import DAY, frame, noon_ms, write
+from tests.pipeline.test_cli import impersonal
 
 ROOT = Path(__file__).parents[2]
 CLOSED_MS = noon_ms() + 14 * 60 * 60 * 1000
@@ -167,3 +168,23 @@ def test_every_reason_of_the_collector_has_its_words() -> None:
     said |= {(reason, "") for reason in re.findall(r'return "(\w+)"(?:  #|\n)', beacons)}
     assert {first or second for first, second in said} | {"unaccounted"} == set(DROPS)
     assert set(REASONS) | {"late", "duplicate", "erased", "expired"} == set(FRAMES)
+
+
+def test_a_version_that_was_changed_after_its_first_use_is_named(tmp_path: Path) -> None:
+    """In words, for programs and monitors, and by the exit status; put back, all is well again."""
+    assert impersonal("init", "--data", tmp_path).returncode == 0
+    assert impersonal("run", "--data", tmp_path).returncode == 0
+    assert impersonal("status", "--data", tmp_path).returncode == 0
+    file = tmp_path / "policy.toml"
+    before = file.read_text()
+    file.write_text(before.replace("retention_days = ", "retention_days = 1", 1))
+    done = impersonal("status", "--data", tmp_path)
+    [fault] = read_status(tmp_path).policy_faults
+    assert done.returncode == 1 and f"Policy:\n  {fault}" in done.stdout
+    assert fault.startswith("version 1 says something else than on") and "put it back" in fault
+    assert as_json(read_status(tmp_path))["policy_faults"] == [fault]
+    assert "impersonal_policy_faults 1.0" in as_prometheus(read_status(tmp_path))
+    file.write_text("versions = 3")
+    assert "controller is missing" in impersonal("status", "--data", tmp_path).stdout
+    file.write_text(before)
+    assert impersonal("status", "--data", tmp_path).returncode == 0
