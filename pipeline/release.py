@@ -26,10 +26,10 @@ from pipeline.keys import AGES, DURATIONS, edges
 from pipeline.ledger import Charge, Ledger
 from pipeline.publish import Cell
 from pipeline.published import firsts, head_of, keys_in, place
-from pipeline.retention import purpose_days
 from pipeline.spec import CODE_VERSION, STEPS, VIEWS, Mechanism, Spec, mechanism
 from pipeline.statistics import ATTO_DELTA_PER_DAY, STATISTICS, Statistic, enabled, nano_rho, rows
 from pipeline.store import EXPIRED, Progress, batch_files, events_of, manifests
+from pipeline.terms import purpose_days
 from pipeline.windows import BLOCK, START, Tier, Window, last_closed_day, tier_named, tier_of, window_of
 
 PURPOSE = "statistics"
@@ -350,12 +350,13 @@ def correct(data: Path, policy: Policy, clock: Clock, release_id: str, why: str)
     with Ledger(data / LEDGER) as ledger, Engine(spill) as engine:
         door = Door(data, policy, ledger, engine)
         door.restore()
-        today = date_of(clock())
+        now_ms = clock()
+        today = date_of(now_ms)
         for day in door.known.get(release_id, ()):
             age = (today - date.fromisoformat(day)).days
             found = manifests(engine.database, events_of(data, day))
             is_less = any(EXPIRED in each.removed or each.cut for each in found)
-            if is_less or age > purpose_days(policy, day, PURPOSE):
+            if is_less or age > purpose_days(policy, day, PURPOSE, now_ms):
                 raise StoreError(f"records of {day} are over their retention: not all is left to count")
         outcome = door.correct(release_id, why)
     shutil.rmtree(spill, ignore_errors=True)

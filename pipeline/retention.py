@@ -1,10 +1,9 @@
 """Retention: every record goes when the last purpose it was granted for ends, and each field with its own.
 
 A row is kept for the longest retention of its purposes that have fields; under a service no longer than the
-service's own. Where one purpose ends before another, what only it allowed is taken out of the row, and its
-name with it. Of a purpose that a visitor can refuse, the version consented to may shorten the retention and
-never lengthen it. Consents, quarantine and logs of a day are kept for the longest that any purpose of the
-day is. A batch is rewritten only on days on which a retention ends.
+service's own (terms.py says which version's). Where one purpose ends before another, what only it allowed is
+taken out of the row, and its name with it. Consents, quarantine and logs of a day are kept for the longest
+that any purpose of the day is. A batch is rewritten only on days on which a retention ends.
 """
 
 import secrets
@@ -16,12 +15,11 @@ from datetime import date
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
 
 import duckdb
 import msgspec
 
-from collector.policy import Levels, Policy, Version, fields_within
+from collector.policy import Policy, fields_within
 from collector.record import FIELDS, LEVELS, LOGS, TIME_STEP_MS, Clock, date_of
 from collector.rights import Rights
 from pipeline.days import seal_day
@@ -41,12 +39,10 @@ from pipeline.store import (
     sync,
     write_aside,
 )
-from pipeline.windows import Window
+from pipeline.terms import Kind, Left, counted_days, declared_days, left, retention_days
 
 APPLIED = "_retention"
 """In a day's directory: the longest retention that was enforced there, and under which rules."""
-
-_NEVER = 10**6  # days
 
 
 @dataclass
@@ -70,23 +66,6 @@ class Expired:
         self.said += other.said
 
 
-class Kind(NamedTuple):
-    """What decides how long a row is kept."""
-
-    is_consent: bool
-    policy: str
-    consent: str | None
-    purposes: tuple[str, ...]
-    service: str | None
-
-
-class Left(NamedTuple):
-    """What is left of the rows of one kind."""
-
-    purposes: tuple[str, ...]
-    levels: Levels
-
-
 def expire(data: Path, policy: Policy, clock: Clock) -> Expired:
     """Remove everything whose retention is over, from the private events, the logs and rights.sqlite.
 
@@ -98,12 +77,12 @@ def expire(data: Path, policy: Policy, clock: Clock) -> Expired:
     """
     now_ms = clock()
     found = Expired()
-    rules = _Rules(policy)
+    rules = _Rules(policy, now_ms)
     with connect() as database:
         for day in _days(data):
             directory = events_of(data, day)
             age = (date_of(now_ms) - date.fromisoformat(day)).days
-            if age > retention_days(policy, day):
+            if age > retention_days(policy, day, now_ms):
                 if not is_sealed(data, day):
                     seal_day(data, day)  # what is found of it later is late
                 if _remove_day(data, directory, day):
@@ -113,7 +92,7 @@ def expire(data: Path, policy: Policy, clock: Clock) -> Expired:
             elif (passed := rules.passed(age)) and _applied(directory) != rules.mark(passed):
                 _expire_rows(database, directory, rules, age, found)
                 replace_private(directory / APPLIED, rules.mark(passed))
-    kept_days = partial(_declared_days, policy)
+    kept_days = partial(declared_days, policy, now_ms=now_ms)
     found.said += Counter(Rights(data).expire(kept_days, policy.controller.proof_days, now_ms))
     found.said += Counter(answers=remove_old_answers(data, now_ms))
     return found
@@ -128,7 +107,7 @@ def newest_uncountable(data: Path, policy: Policy, purpose: str, now_ms: int) ->
     over = (
         day
         for day in _days(data)
-        if (today - date.fromisoformat(day)).days > _counted_days(policy, day, purpose)
+        if (today - date.fromisoformat(day)).days > counted_days(policy, day, purpose, now_ms)
     )
     return max(over, default=None)
 
@@ -139,78 +118,15 @@ def _days(data: Path) -> list[str]:
     return sorted({day for place, prefix in places for _, day in days_of(place, prefix)})
 
 
-def _counted_days(policy: Policy, day: str, purpose: str) -> int:
-    """For how many days a purpose may count all that was recorded on one day."""
-    version = _in_force(policy, day)
-    if purpose not in version.purposes:
-        return _NEVER
-    services = (service.retention_days for service in version.services.values())
-    return min(version.purposes[purpose].retention_days, *services, _NEVER)
-
-
-def retention_days(policy: Policy, day: str) -> int:
-    """How long any record of one day is kept: the longest of the purposes that had fields of them."""
-    purposes = _in_force(policy, day).purposes.values()
-    collecting = [purpose for purpose in purposes if any(purpose.levels.values())]
-    return max(purpose.retention_days for purpose in collecting or purposes)
-
-
-def purpose_days(policy: Policy, day: str, name: str) -> int:
-    """How long records of one day serve a purpose, at most; 0 where the day's policy does not have it."""
-    purpose = _in_force(policy, day).purposes.get(name)
-    return purpose.retention_days if purpose else 0
-
-
-def _in_force(policy: Policy, day: str) -> Version:
-    return policy.in_force(Window("day", date.fromisoformat(day)).span_ms[0]) or policy.versions[0]
-
-
-def ends(policy: Policy, kind: Kind) -> dict[str, int]:
-    """Purpose → for how many days after their own it keeps rows of a kind; those with fields of them only."""
-    version = policy.version(kind.policy)
-    if version is None or kind.is_consent:
-        return {}
-    consented = policy.version(kind.consent) if kind.consent else None
-    service = version.services.get(kind.service or "")
-    longest = service.retention_days if service else _NEVER
-    return {
-        name: min(longest, _purpose_days(version, consented, name))
-        for name in kind.purposes
-        if any(version.purpose_scope(name, consented).values())
-    }
-
-
-def left(policy: Policy, kind: Kind, age: int) -> Left | None:
-    """What is left of rows of a kind so many days after their own: None for nothing.
-
-    Rows that no known purpose keeps stay as they are until their day ends.
-    """
-    kept = ends(policy, kind)
-    over = {name for name, days in kept.items() if age > days}
-    if over and over == kept.keys():
-        return None
-    version = policy.version(kind.policy)
-    if not over or version is None:
-        return Left(kind.purposes, {category: len(levels) - 1 for category, levels in LEVELS.items()})
-    consented = policy.version(kind.consent) if kind.consent else None
-    return Left(
-        tuple(name for name in kind.purposes if name not in over),
-        version.scope(kept.keys() - over, consented),
-    )
-
-
-def _purpose_days(version: Version, consented: Version | None, name: str) -> int:
-    now = version.purposes[name]
-    then = consented.purposes.get(name) if consented and now.refusable else None
-    return min(now.retention_days, then.retention_days) if then else now.retention_days
-
-
 class _Rules:
-    """When anything may end under a policy."""
+    """When anything may end under a policy, at an instant."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, now_ms: int) -> None:
         self.policy = policy
-        said: list[tuple[object, ...]] = []
+        self.now_ms = now_ms
+        in_force = policy.in_force(now_ms)
+        # A version that takes effect may shorten what older ones said.
+        said: list[tuple[object, ...]] = [(in_force and in_force.id,)]
         self._ends: set[int] = set()
         for version in policy.versions:
             for purpose in version.purposes.values():
@@ -255,7 +171,7 @@ def _expire_rows(
     salt = secrets.token_hex(16)
     for batch in batch_files(directory):
         kinds = _kinds(database, batch)
-        plan = {kind: left(rules.policy, kind, age) for kind in kinds}
+        plan = {kind: left(rules.policy, kind, age, rules.now_ms) for kind in kinds}
         over = sum(count for kind, count in kinds.items() if plan[kind] is None)
         cut = sum(count for kind, count in kinds.items() if (kept := plan[kind]) and kept[0] != kind.purposes)
         if over or cut:
@@ -324,11 +240,3 @@ _ROWS = f"""
       AND p.service IS NOT DISTINCT FROM r.service
     ORDER BY r.file_row_number
 """  # noqa: S608 - names of our own table
-
-
-def _declared_days(policy: Policy, name: str, version_id: str) -> int:
-    """How long a declared value is kept; one that the policy no longer knows as long as a proof."""
-    for version in (policy.version(version_id), *reversed(policy.versions)):
-        if version and name in version.declared:
-            return version.declared[name].retention_days
-    return policy.controller.proof_days

@@ -29,6 +29,7 @@ from pipeline.engine import Engine
 from pipeline.errors import TransferError
 from pipeline.proofs import Proof
 from pipeline.store import EVENTS, batch_files, days_of
+from pipeline.terms import Kind, declared_days, ends
 
 _AT_A_TIME = 10_000  # records fetched
 _FIELDS = frozenset(row.name for row in FIELDS)
@@ -186,10 +187,11 @@ class Gate:
         purpose = version.purposes[attribute.purpose]
         agreed = self._agreed(subject, purpose) if purpose.refusable else None
         day = date_of(at_ms)
+        kept_days = declared_days(self._policy, name, recorded, self._now_ms)
         is_covered = (
             self._order.start <= day <= self._order.end
             and self._order.purpose in (None, purpose.name)
-            and (date_of(self._now_ms) - day).days <= attribute.retention_days
+            and (date_of(self._now_ms) - day).days <= kept_days
             and _still_holds(purpose, standing, agreed is not None and agreed.declares(attribute))
             and GROUNDS[self._order.ground](self._order, purpose, Versions(version, self._in_force, agreed))
         )
@@ -216,7 +218,8 @@ class Gate:
         is_told = row["cohort"] is not None
         choice = self._choices.of(visitor) if row["consent"] else None
         proven = choice.purposes if choice else ()
-        key = (row["policy"], row["consent"], granted, standing, day, is_told, proven)
+        kind = Kind(False, row["policy"], row["consent"], granted, row["service"])
+        key = (kind, standing, day, is_told, proven)
         if key not in self._known:
             self._known[key] = self._cut(*key)
         cut = self._known[key]
@@ -227,28 +230,27 @@ class Gate:
 
     def _cut(
         self,
-        recorded: str,
-        consent: str | None,
-        granted: tuple[str, ...],
+        kind: Kind,
         standing: frozenset[str] | None,
         day: int,
         is_told: bool,
         proven: tuple[str, ...],
     ) -> "_Cut | None":
         """What records that are alike leave through the gate."""
-        version = self._policy.version(recorded)
-        agreed = self._policy.version(consent) if consent else None
-        if version is None or (consent and agreed is None):
+        version = self._policy.version(kind.policy)
+        agreed = self._policy.version(kind.consent) if kind.consent else None
+        if version is None or (kind.consent and agreed is None):
             return None  # nothing says what it may be used for
         versions = Versions(version, self._in_force, agreed)
         is_by_consent = self._order.ground == "consent"
         age_days = (date_of(self._now_ms) - date_of(day * DAY_MS)).days
+        kept_days = ends(self._policy, kind, self._now_ms)
         taken = tuple(
             name
-            for name in granted
+            for name, days in kept_days.items()
             if self._order.purpose in (None, name)
             and (purpose := version.purposes.get(name))
-            and age_days <= purpose.retention_days
+            and age_days <= days
             and _still_holds(purpose, standing, is_told)
             and (name in proven or not (is_by_consent or _needs_consent(purpose)))
             and GROUNDS[self._order.ground](self._order, purpose, versions)

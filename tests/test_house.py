@@ -55,6 +55,7 @@ PRIVATE_STORE = (
     "permissions",
     "processing",
     "retention",
+    "terms",
     "status",
     "access_log",
     "log_days",

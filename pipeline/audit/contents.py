@@ -13,10 +13,10 @@ from pipeline.commitment import KEY, commitment, contents
 from pipeline.engine import connect
 from pipeline.errors import StoreError
 from pipeline.published import Manifest
-from pipeline.retention import retention_days
 from pipeline.spec import CODE_VERSION, Mechanism, Spec, mechanism
 from pipeline.statistics import STATISTICS, Statistic, enabled, nano_rho
 from pipeline.store import batch_files, events_of, manifests
+from pipeline.terms import retention_days
 from pipeline.windows import TIERS, Window
 
 Found = Iterator[Mistake | Skipped | None]
@@ -176,4 +176,5 @@ def _removed(books: Books, days: tuple[str, ...]) -> list[str]:
 def _is_expired(books: Books, day: str) -> bool:
     """Whether a day's records were removed because their retention is over."""
     age = (date_of(books.now_ms) - date.fromisoformat(day)).days
-    return age > retention_days(books.policy, day) and not batch_files(events_of(books.data, day))
+    days = retention_days(books.policy, day, books.now_ms)
+    return age > days and not batch_files(events_of(books.data, day))

@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from collector.policy import Budget, Policy
+from collector.policy import Budget, Policy, Version
 from pipeline.audit.verify import verify
 from pipeline.commitment import commitment, contents
 from pipeline.engine import Engine
@@ -404,6 +404,28 @@ def test_where_one_purpose_ended_what_it_counted_is_not_corrected(tmp_path: Path
     assert not [mistake for each in checked for mistake in each.mistakes]
     [inputs] = [each for each in checked if each.check.key == "inputs"]
     assert [*inputs.skipped] == ["whose inputs differ: rows were cut since"]
+
+
+def test_what_a_shorter_term_ended_is_not_corrected(tmp_path: Path) -> None:
+    """A later version's term was over and the day's records went: also when another version keeps longer."""
+
+    def then(version_id: str, effective: date, days: int) -> Version:
+        told = purpose("statistics", EVERYTHING, retention_days=days)
+        return version(told, version_id=version_id, effective=effective)
+
+    first = then("v1", date(2026, 1, 1), 90)
+    shorter, longer = (then("v2", DAY + timedelta(31), 28), then("v3", DAY + timedelta(40), 90))
+    policy = Policy(POLICY.controller, (first, shorter, longer), Budget("medium", {}, ()))
+    store(tmp_path, crowd(300))
+    (events_of(tmp_path, str(DAY)) / SEALED).touch()
+    release(tmp_path, policy, DAY)
+    assert expire(tmp_path, policy, lambda: closed(DAY + timedelta(29))).days == []
+    assert expire(tmp_path, policy, lambda: closed(DAY + timedelta(31))).days == [str(DAY)]
+    for today in (DAY + timedelta(31), DAY + timedelta(41)):
+        with pytest.raises(StoreError, match="over their retention"):
+            correct(tmp_path, policy, partial(closed, today), f"visitors/day/{DAY}", "why")
+        checked = verify(tmp_path, policy, closed(today), lambda *_: None)
+        assert not [mistake for each in checked for mistake in each.mistakes]
 
 
 def test_the_head_chains_every_release(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import duckdb
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from collector.policy import Attribute, Budget, Policy, Service
+from collector.policy import Attribute, Budget, Policy, Service, Version
 from collector.record import COLUMNS, DAY_MS, day_of
 from collector.rights import OUTBOX, Rights
 from pipeline import proofs
@@ -22,11 +22,12 @@ from pipeline.demo.disk import found_on_disk
 from pipeline.ingest import ingest
 from pipeline.metrics import as_prometheus
 from pipeline.release import LEDGER
-from pipeline.retention import APPLIED, Kind, ends, expire, left, retention_days
+from pipeline.retention import APPLIED, expire, newest_uncountable
 from pipeline.rights.access import answer
 from pipeline.run import Unfinished, run_once
 from pipeline.status import as_json, in_words, read_status
-from pipeline.store import batch_files, events_of, manifests
+from pipeline.store import EXPIRED, batch_files, events_of, manifests
+from pipeline.terms import Kind, declared_days, ends, left, purpose_days, retention_days
 from tests.pipeline.logs import DAY, NEXT_DAY, frame, noon_ms, write
 from tests.pipeline.test_cli import failed, impersonal
 from tests.policies import EVERYTHING, measured, policy, purpose, version
@@ -106,9 +107,9 @@ def test_a_day_is_kept_for_the_longest_of_the_purposes_with_fields() -> None:
     """A purpose that has no field of a record keeps none; the version of the day decides."""
     later = purpose("statistics", EVERYTHING, retention_days=60)
     both = policy(version(KEPT), version(later, version_id="v2", effective=date(2026, 11, 25)))
-    assert retention_days(POLICY, DAY) == 30
-    assert [retention_days(both, day) for day in (DAY, NEXT_DAY)] == [30, 60]
-    assert retention_days(policy(version(purpose("necessary", retention_days=7))), DAY) == 7
+    assert retention_days(POLICY, DAY, after(1)) == 30
+    assert [retention_days(both, day, after(1)) for day in (DAY, NEXT_DAY)] == [30, 60]
+    assert retention_days(policy(version(purpose("necessary", retention_days=7))), DAY, after(1)) == 7
 
 
 @pytest.mark.parametrize(
@@ -127,7 +128,7 @@ def test_each_purpose_ends_with_its_own_retention(
     age: int, service: str | None, purposes: tuple[str, ...] | None
 ) -> None:
     """To the day; under a service no later than the service says; without fields a purpose keeps nothing."""
-    found = left(MIXED, kind(*BOTH, service=service), age)
+    found = left(MIXED, kind(*BOTH, service=service), age, after(age))
     assert (found and found.purposes) == purposes
 
 
@@ -144,10 +145,73 @@ def test_consent_to_an_older_version_may_shorten_retention_and_never_lengthens_i
             )
             for name, days in (("v0", then), ("v1", now))
         ]
-        return ends(policy(*versions), kind("statistics", "necessary", consent="v0"))
+        return ends(policy(*versions), kind("statistics", "necessary", consent="v0"), after(0))
 
     assert under(then=30, now=90) == {"statistics": 30, "necessary": 90}
     assert under(then=90, now=30) == {"statistics": 30, "necessary": 30}
+
+
+def terms(version_id: str, effective: date, statistics: int, advertising: int, shop: int) -> Version:
+    """A version with these terms, in days."""
+    return version(
+        purpose("statistics", TOLD, retention_days=statistics),
+        purpose("advertising", EVERYTHING, retention_days=advertising),
+        version_id=version_id,
+        effective=effective,
+        services=(replace(SHOP, retention_days=shop),),
+    )
+
+
+FIRST = terms("v1", date(2026, 1, 1), statistics=90, advertising=60, shop=50)
+SHORTER = terms("v2", date(2026, 12, 24), statistics=40, advertising=20, shop=30)
+LONGER = terms("v3", date(2027, 1, 1), statistics=300, advertising=300, shop=300)
+
+
+@pytest.mark.parametrize(
+    ("versions", "age", "statistics", "advertising", "shop"),
+    [
+        ((FIRST, SHORTER), 29, 90, 60, 50),
+        ((FIRST, SHORTER), 30, 40, 20, 30),
+        ((FIRST, LONGER), 60, 90, 60, 50),
+        ((FIRST, SHORTER, LONGER), 60, 40, 20, 30),
+    ],
+)
+def test_a_later_version_shortens_the_terms_of_older_records(
+    versions: tuple[Version, ...], age: int, statistics: int, advertising: int, shop: int
+) -> None:
+    """From its effective date on, by purpose and service; what was once to be gone is not kept for longer."""
+    rules = policy(*versions)
+    both = kind("statistics", "advertising")
+    assert ends(rules, both, after(age)) == {"statistics": statistics, "advertising": advertising}
+    served = ends(rules, both._replace(service="shop"), after(age))
+    assert served == {"statistics": min(statistics, shop), "advertising": min(advertising, shop)}
+    assert retention_days(rules, DAY, after(age)) == statistics
+    assert purpose_days(rules, DAY, "advertising", after(age)) == advertising
+
+
+def test_what_a_purpose_that_is_gone_recorded_keeps_its_own_term() -> None:
+    """The version in force says nothing of it, so its records are as old as they were promised to become."""
+    rules = policy(FIRST, replace(SHORTER, purposes={}, services={}))
+    found = ends(rules, kind("statistics", "advertising", service="shop"), after(60))
+    assert found == {"statistics": 50, "advertising": 50}
+
+
+def test_records_of_an_older_version_go_when_the_one_in_force_says(tmp_path: Path) -> None:
+    """On its first day, though the day was looked through before; the rest is neither counted nor shown."""
+    mixed(tmp_path)
+    rules = policy(FIRST, SHORTER)
+    assert not expire(tmp_path, rules, lambda: after(29)).cut
+    assert newest_uncountable(tmp_path, rules, "statistics", after(29)) is None
+    found = expire(tmp_path, rules, lambda: after(30))
+    assert (found.rows, found.cut) == (1, 2), "advertising alone is over; the shop's day 30 is not"
+    assert newest_uncountable(tmp_path, rules, "statistics", after(31)) == DAY, "the shop's are not all there"
+    assert expire(tmp_path, rules, lambda: after(31)).rows == 1
+    with duckdb.connect() as database:
+        (manifest,) = manifests(database, events_of(tmp_path, DAY))
+    assert (manifest.removed, manifest.cut) == ({EXPIRED: 2}, 2)
+    assert "purpose advertising" in read_status(tmp_path).oldest, "of the consent, kept as long as its day"
+    assert expire(tmp_path, rules, lambda: after(41)).days == [DAY]
+    assert read_status(tmp_path).oldest == {}
 
 
 def test_fields_go_with_the_last_purpose_that_allowed_them(tmp_path: Path) -> None:
@@ -212,6 +276,20 @@ def test_declared_values_and_proofs_have_a_retention_as_well(tmp_path: Path) -> 
     assert said(762) == {"history": 2, "receipt": 1, "standing": 1}
     assert said(801) == {"history": 1}
     assert rights.oldest() == {"request": after(0)}, "who asked to be erased is not forgotten"
+
+
+def test_a_later_version_shortens_the_term_of_a_declared_value() -> None:
+    """And none lengthens it; of one that no version knows the proof's term holds."""
+    (told,) = declaring().versions
+
+    def then(version_id: str, effective: date, days: int) -> Version:
+        age_band = replace(told.declared["age_band"], retention_days=days)
+        return replace(told, id=version_id, effective=effective, declared={"age_band": age_band})
+
+    rules = policy(told, then("v2", date(2026, 12, 24), 20), then("v3", date(2027, 1, 1), 300))
+    known = [declared_days(rules, "age_band", "v1", after(age)) for age in (29, 30, 60)]
+    assert known == [50, 20, 20]
+    assert [declared_days(rules, name, "v1", after(60)) for name in ("city", "gone")] == [50, 760]
 
 
 def declaring() -> Policy:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from collector.consent import GRANT_DAYS
-from collector.policy import Attribute, Version
+from collector.policy import Attribute, Service, Version
 from collector.record import DAY_MS
 from collector.rights import RIGHTS, Rights
 from pipeline import chain, kept_policy, proofs, transfers
@@ -262,6 +262,31 @@ def test_declared_values_pass_the_same_gate(
         assert record["kind"] == "declared" and record["value"] in ("18-24", "Ä")
         taken.setdefault(record["name"], set()).add(record["visitor"])
     assert taken == expected
+
+
+def test_what_a_later_version_or_a_service_ended_stays(declaring: Path, site: Path, tmp_path: Path) -> None:
+    """Between the end of a term and the next run nothing leaves that is over it, declared values neither."""
+    soon = policy(*POLICY.versions, replace(DECLARING.versions[0], id="v3", effective=date(2026, 11, 25)))
+    short = replace(soon.versions[2].purposes["services"], retention_days=1)
+    ended = policy(*POLICY.versions, replace(soon.versions[2], purposes={"services": short}))
+    shop = Service("shop", "/shop", {}, 1)
+    served = policy(*(replace(each, services={"shop": shop}) for each in POLICY.versions))
+    told = policy(
+        DECLARING.versions[0],
+        replace(soon.versions[2], declared={"nickname": replace(NAME, retention_days=1)}),
+    )
+    store(tmp_path / "data", [event(GRANTED, service="shop")])
+    order = Order("Couriers", "necessary")
+    for data, before, after in (
+        (site, POLICY, ended),
+        (tmp_path / "data", POLICY, served),
+        (declaring, DECLARING, told),
+    ):
+        found = [
+            transfer(data, rules, lambda: NOW_MS, order, tmp_path / f"{next(_names)}").records
+            for rules in (before, after)
+        ]
+        assert found[0] > 0 == found[1]
 
 
 @pytest.mark.parametrize(
