@@ -74,8 +74,7 @@ class Choices:
         if not is_same_origin(request.scope, self._observer.own_hosts):
             return refusal(403, "this request came from another site: choose on the site's own page")
         head = picked(request.scope["headers"])
-        address = self._observer.address(request.scope, head)
-        if address and not self._limit.allows(address):  # the unknown are many: no choice is lost for them
+        if not self._limit.allows(self._observer.address(request.scope, head)):
             return refusal(429, "too many choices from this address: please wait a moment and try again")
         body = await read_body(request.receive)
         form = read_form(request, body, ConsentForm, ("purposes",)) if body is not None else None

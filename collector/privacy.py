@@ -291,8 +291,7 @@ class Privacy:
 
     def _is_too_often(self, request: Request, limit: RateLimit) -> bool:
         head: Headers = picked(request.scope["headers"])
-        address = self._observer.address(request.scope, head)
-        return bool(address) and not limit.allows(address)  # the unknown are many
+        return not limit.allows(self._observer.address(request.scope, head))
 
     def _back(self, request: Request, done: str, place: str) -> Response:
         """To the page again, by GET, in the language it was in."""

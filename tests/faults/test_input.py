@@ -10,6 +10,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from http.client import HTTPConnection
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,10 +23,10 @@ from collector.consent import Decision
 from collector.observation import Observation
 from collector.observer import Observer
 from collector.policy import Policy
-from collector.rate_limit import BURST, PER_S, RateLimit
+from collector.rate_limit import BURST, PER_S, UNKNOWN, RateLimit
 from collector.record import MAX_RECORD_BYTES, frames
 from collector.writer import Writer
-from tests.asgi import FIREFOX, Answer, App, call, http_scope, post
+from tests.asgi import FIREFOX, Answer, App, call, get, http_scope, post
 from tests.collector.test_middleware import SITE
 from tests.faults.host import Host, eventually, read
 from tests.policies import CONSENTED, EXEMPT
@@ -204,6 +205,34 @@ def test_one_ipv6_network_is_one_client() -> None:
     allowed = [limit.allows(f"2001:db8:0:1::{number:x}") for number in range(1, 100)]
     assert sum(allowed) == 5
     assert limit.allows("2001:db8:0:2::1") and limit.allows("192.0.2.1")
+
+
+def test_who_has_no_address_shares_a_wide_limit() -> None:
+    """Behind a socket without a trusted proxy all visitors do: bounded, as many clients, beside the known."""
+    limit = RateLimit(burst=5, per_s=0)
+    assert sum(limit.allows(None) for _ in range(1000)) == 5 * UNKNOWN == 250
+    assert limit.allows("192.0.2.1")
+
+
+@pytest.mark.parametrize(
+    ("target", "body"),
+    [("consent", b"act=refuse"), ("privacy/erase", b"what=all"), ("privacy/data.json", b"")],
+)
+def test_no_address_is_no_way_round_the_limits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, body: bytes
+) -> None:
+    """What would be too much of one client passes; what is too much of all is told to wait."""
+    site = Collector(SITE, policy=EXEMPT, sink=MemorySink(), data=tmp_path)
+    form = [("content-type", "application/x-www-form-urlencoded")]
+
+    def statuses(times: int) -> list[int]:
+        place = f"/_impersonal/{target}"
+        asked = partial(post, site, place, body, form) if body else partial(get, site, place)
+        return [asked(client=None).status for _ in range(times)]
+
+    assert 429 not in statuses(100)
+    monkeypatch.setattr("collector.rate_limit.UNKNOWN", 1.0)
+    assert 429 in statuses(100)
 
 
 # ---- memory --------------------------------------------------------------------------------------------
