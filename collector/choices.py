@@ -192,27 +192,30 @@ NOT_STORED = "your choice could not be stored: please try again"
 
 def _choice(form: ConsentForm, via: str, before: Decision, version: Version, today: date) -> Choice:
     named = frozenset(form.purposes) or consent.refusable(version)
-    granted: frozenset[str] = frozenset()
+    granted = refused = frozenset[str]()
     if form.act == "grant":
         granted = named
     elif form.act == "choose":
         granted = frozenset(form.purposes)
     elif form.act == "withdraw":
-        version, granted = _left(before, version, named)
-    return Choice(version.id, today, granted, identity.began(before, today), via)
+        version, granted, refused = _left(before, version, named)
+    return Choice(version.id, today, granted, identity.began(before, today), via, refused)
 
 
-def _left(before: Decision, version: Version, ended: frozenset[str]) -> tuple[Version, frozenset[str]]:
-    """What a withdrawal leaves, and under which version: never consent to more than was asked about.
+def _left(
+    before: Decision, version: Version, ended: frozenset[str]
+) -> tuple[Version, frozenset[str], frozenset[str]]:
+    """What a withdrawal leaves, under which version, and what it turns off there: never consent to more than
+    was asked about.
 
     The version of the consent stays, so that what has widened since is still asked. It cannot where nothing
-    is left, which ends the asking as a refusal does, nor where it does not know a purpose that ends.
+    is left, which ends the asking as a refusal does.
     """
     left = (frozenset(before.granted) & consent.refusable(version)) - ended
-    consented = before.consented
-    if consented and left and ended <= frozenset(consented.purposes):
-        return consented, left
-    return version, left - before.widened
+    choice, consented = before.choice, before.consented
+    if choice and consented and consented is not version and left:
+        return consented, left & consent.refusable(consented), choice.refused | ended
+    return version, left, frozenset()
 
 
 def _act(form: ConsentForm, choice: Choice) -> str:

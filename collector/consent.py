@@ -19,8 +19,8 @@ MAX_COOKIE_BYTES = 256  # the longest value that _COOKIE matches is shorter
 REFUSAL_DAYS = 182  # 6 months without asking again (Digital Omnibus, proposed art. 88a)
 
 _COOKIE = re.compile(
-    rb"1\|(?P<version>[A-Za-z0-9._-]{1,32})\|(?P<day>\d{4}-\d\d-\d\d)\|(?P<granted>[a-z+]{0,128})"
-    rb"\|(?P<began>none|daily|long-lived)\|(?P<via>form|fetch)"
+    rb"1\|(?P<version>[A-Za-z0-9._-]{1,32})\|(?P<day>\d{4}-\d\d-\d\d)\|(?P<granted>[a-z+]{0,80})"
+    rb"(?:-(?P<refused>[a-z+]{1,80}))?\|(?P<began>none|daily|long-lived)\|(?P<via>form|fetch)"
 )
 
 
@@ -46,10 +46,15 @@ class Choice:
     """The cookie level under which this day's records began before the choice (see identity.mode)."""
     via: str = "fetch"
     """fetch, or form: a form leads back to the page it was on."""
+    refused: frozenset[str] = frozenset()
+    """What was turned off under a newer version: it is off there, and is not asked for again."""
 
     def cookie(self) -> str:
         """The cookie's value."""
-        return f"1|{self.version}|{self.day}|{'+'.join(sorted(self.granted))}|{self.began}|{self.via}"
+        purposes = "+".join(sorted(self.granted))
+        if self.refused:
+            purposes += f"-{'+'.join(sorted(self.refused))}"
+        return f"1|{self.version}|{self.day}|{purposes}|{self.began}|{self.via}"
 
     @property
     def lifetime_days(self) -> int:
@@ -70,14 +75,19 @@ def read_choice(cookie: bytes | None, policy: Policy, today: date) -> Choice | N
         day = date.fromisoformat(match["day"].decode())
     except ValueError:
         return None
-    granted = frozenset(filter(None, match["granted"].decode().split("+")))
+    granted, refused = _purposes(match["granted"]), _purposes(match["refused"])
     version = policy.version(match["version"].decode())
     if version is not None:
         granted &= refusable(version)
-    choice = Choice(match["version"].decode(), day, granted, match["began"].decode(), match["via"].decode())
+    began, via = match["began"].decode(), match["via"].decode()
+    choice = Choice(match["version"].decode(), day, granted, began, via, refused)
     if not day <= today < day + timedelta(days=choice.lifetime_days):
         return None
     return choice if version else replace(choice, granted=frozenset())
+
+
+def _purposes(text: bytes | None) -> frozenset[str]:
+    return frozenset(filter(None, (text or b"").decode().split("+")))
 
 
 def refusable(version: Version) -> frozenset[str]:
@@ -142,7 +152,9 @@ class Decision:
         """Whether the visitor is still to be asked: no choice yet, or the policy has widened since."""
         if self.version is None or not refusable(self.version):
             return False
-        return self.consented is None or self.version.exceeds(self.consented)
+        if self.choice is None or self.consented is None:
+            return True
+        return self.version.exceeds(self.consented, but=self.choice.refused)
 
 
 def decide(
@@ -159,7 +171,8 @@ def decide(
     unasked = _unasked(version, opted_out)
     granted = unasked
     if choice:
-        chosen = refusable(version) & frozenset(consented.purposes if consented else version.purposes)
+        known = frozenset(consented.purposes if consented else version.purposes)
+        chosen = refusable(version) & (known | choice.refused)
         granted = (unasked - chosen) | (choice.granted & chosen)
     if opted_out and consented is None:
         reason = Reason.GPC if gpc else Reason.DNT

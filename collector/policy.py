@@ -4,7 +4,7 @@ Everything here is pure (policy.toml is read by policy_file.py). What a request 
 the version in force at its instant, and never from a request.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
@@ -178,9 +178,12 @@ class Version:
             return dict.fromkeys(LEVELS, 0)
         return {category: min(level, then.levels[category]) for category, level in now.levels.items()}
 
-    def exceeds(self, older: "Version") -> bool:
-        """Whether a consent to `older` leaves something of this version unasked."""
-        return any(purpose.refusable and self.widens(name, older) for name, purpose in self.purposes.items())
+    def exceeds(self, older: "Version", but: Collection[str] = ()) -> bool:
+        """Whether a consent to `older` leaves something of this version unasked, `but` some purposes."""
+        return any(
+            purpose.refusable and name not in but and self.widens(name, older)
+            for name, purpose in self.purposes.items()
+        )
 
     def widens(self, name: str, older: "Version") -> bool:
         """Whether one of this version's purposes asks for more than under `older`, an attribute included."""

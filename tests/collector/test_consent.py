@@ -185,10 +185,14 @@ def test_a_refusal_of_exempt_statistics_is_honoured() -> None:
     assert decide(only, NOW_MS, cookie()).fields == ()
 
 
-@given(st.sets(st.sampled_from(["statistics", "advertising"])), st.dates(TODAY - timedelta(days=100), TODAY))
-def test_a_choice_survives_its_cookie(granted: set[str], day: date) -> None:
+@given(
+    st.sets(st.sampled_from(["statistics", "advertising"])),
+    st.sets(st.sampled_from(["services", "notifications", "statistics"])),
+    st.dates(TODAY - timedelta(days=100), TODAY),
+)
+def test_a_choice_survives_its_cookie(granted: set[str], refused: set[str], day: date) -> None:
     """What is written is what is read, and it fits a cookie."""
-    choice = Choice("v1", day, frozenset(granted), "daily", "form")
+    choice = Choice("v1", day, frozenset(granted), "daily", "form", frozenset(refused))
     assert read_choice(choice.cookie().encode(), CONSENTED, TODAY) == choice
     assert len(choice.cookie()) <= MAX_COOKIE_BYTES
 
@@ -214,8 +218,8 @@ def test_the_longest_possible_cookie_fits_the_memory_of_decisions() -> None:
             version_id="v" * 32,
         )
     )
-    granted = frozenset(everything.versions[0].purposes)
-    text = Choice("v" * 32, TODAY, granted, "long-lived", "fetch").cookie().encode()
+    every = frozenset(everything.versions[0].purposes)
+    text = Choice("v" * 32, TODAY, every, "long-lived", "fetch", every).cookie().encode()
     assert Decider(everything)(NOW_MS, text, False, False).choice is not None
 
 

@@ -179,14 +179,53 @@ def test_neither_the_privacy_page_nor_a_withdrawal_widens_a_consent(tmp_path: Pa
     site.view(MIDNIGHT_MS)
     held = ("improvement", "necessary", "services", "statistics")
     site.now_ms += 1
-    choose(site, "act=withdraw&purposes=services")  # which the older version cannot tell
+    choose(site, "act=withdraw&purposes=services")  # of which the older version says nothing
     site.view(MIDNIGHT_MS + 60_000)
+    assert ticked(site) == dict.fromkeys(boxes, False) | {
+        "necessary": True,
+        "improvement": True,
+        "services": False,
+    }
+    assert site.asks(MIDNIGHT_MS + 60_000), "what widened is still to be decided on"
     site.now_ms += 60_000
     choose(site, "act=withdraw")
     assert not site.asks(MIDNIGHT_MS + 120_000), "as after a refusal"
     records = site.records()
-    assert said(records) == [*2 * [("v2", "v1", None, None)], *2 * [("v2", "v2", None, None)]]
-    assert [each.purposes for each in records] == [*2 * [held], *2 * [("improvement", "necessary")]]
+    assert said(records) == 4 * [("v2", "v1", None, None)]
+    left = tuple(name for name in held if name != "services")
+    assert [each.purposes for each in records] == [*2 * [held], *2 * [left]]
+
+
+@pytest.mark.parametrize("order", [("services", "statistics"), ("statistics", "services")])
+def test_who_turned_off_all_that_widened_is_not_asked_again(order: tuple[str, str], tmp_path: Path) -> None:
+    """One purpose widened and one is new: turned off one after the other, each is asked about until then, and
+    holds no more under a still newer version; what was granted before stays."""
+    services = purpose("services", access="exempt", basis="legitimate_interests", default="granted")
+    kept = NECESSARY, purpose("improvement", COARSE)
+    rules = policy(
+        version(*kept, purpose("statistics", COARSE)),
+        version(*kept, services, purpose("statistics", EVERYTHING), version_id="v2", effective=CHANGE),
+        version(
+            *kept,
+            services,
+            purpose("statistics", EVERYTHING),
+            version_id="v3",
+            effective=date(2026, 11, 26),
+        ),
+    )
+    site = Site(rules, tmp_path)
+    site.choose("grant")
+    site.now_ms = MIDNIGHT_MS
+    for name in order:
+        assert site.asks(site.now_ms)
+        choose(site, f"act=withdraw&purposes={name}")
+        site.now_ms += 1
+    for now_ms in (MIDNIGHT_MS + 2, MIDNIGHT_MS + DAY_MS):
+        assert not site.asks(now_ms)
+        boxes = {"necessary": True, "improvement": True, "services": False, "statistics": False}
+        assert ticked(site) == boxes
+    site.choose("grant")
+    assert ticked(site) == dict.fromkeys(boxes, True)
 
 
 def test_a_purpose_that_is_new_is_asked_for_and_not_assumed(tmp_path: Path) -> None:
