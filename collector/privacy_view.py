@@ -8,7 +8,7 @@ from collector.consent import Decision
 from collector.holdings import Holdings
 from collector.policy import Attribute, Purpose, Service, Version
 from collector.record import FIELDS, LEVELS, Record
-from collector.rights import Change, Choice, Declared, Receipt
+from collector.rights import ACCOUNT, Change, Choice, Declared, Receipt
 from collector.subjects import Who
 from collector.words import Words
 
@@ -99,7 +99,8 @@ class View:
     signal: str
     has_choice: bool
     reference: str
-    has_account: bool
+    account: str
+    """The reference of who is signed in; empty for nobody."""
     is_erased: bool
     purposes: list[PurposeView]
     attributes: list[AttributeView]
@@ -133,7 +134,7 @@ def view_of(seen: Seen, words: Words) -> View:
         _signal(seen, words),
         decision.choice is not None,
         seen.who.browser if seen.who.has_id else "",
-        seen.who.account is not None,
+        f"{ACCOUNT}{seen.who.account}" if seen.who.account else "",
         seen.who.standing == "erased",
         [_purpose(purpose, decision, words) for purpose in version.purposes.values()] if version else [],
         _attributes(seen, words),

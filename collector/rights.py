@@ -35,6 +35,8 @@ OUTBOX = "outbox"
 """outbox/<mark>.json: the answer to an access request, for as long as OUTBOX_DAYS."""
 OUTBOX_DAYS = 1
 MARK_BYTES = 16
+ACCOUNT = "account-"
+"""How the reference of an account begins, as its privacy page shows it; its pseudonym follows."""
 PATIENCE_S = 5.0
 SCHEMA = 1
 

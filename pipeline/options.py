@@ -3,9 +3,11 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
+from collector.rights import ACCOUNT
 from collector.words import ENGLISH, languages
 
 _PSEUDONYM = re.compile(r"[0-9a-f]{32}")
@@ -26,17 +28,37 @@ def data_option(command: Callable[..., object]) -> Callable[..., object]:
     )(command)
 
 
-class Reference(click.ParamType[str]):
-    """A visitor's pseudonym, as the privacy page shows it."""
+class Subject(NamedTuple):
+    """Who a command is about."""
+
+    pseudonym: str
+    """32 hex digits."""
+    is_account: bool
+    """Whether it is a signed-in user's, who has declared values and no records."""
+
+    @property
+    def reference(self) -> str:
+        """As the privacy page shows it."""
+        return f"{ACCOUNT}{self.pseudonym}" if self.is_account else self.pseudonym
+
+
+class Reference(click.ParamType[Subject]):
+    """A visitor's pseudonym, or an account's, as the privacy page shows it."""
 
     name = "reference"
 
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Subject:
         """The pseudonym in lower case."""
         text = value.strip().lower()
-        if not _PSEUDONYM.fullmatch(text):
-            self.fail("use the visitor's pseudonym: 32 hex digits, as the privacy page shows it", param, ctx)
-        return text
+        pseudonym = text.removeprefix(ACCOUNT)
+        if not _PSEUDONYM.fullmatch(pseudonym):
+            self.fail(
+                "use the visitor's reference as the privacy page shows it: 32 hex digits, for an account "
+                f"{ACCOUNT} before them",
+                param,
+                ctx,
+            )
+        return Subject(pseudonym, pseudonym != text)
 
 
 def reference_argument(command: Callable[..., object]) -> Callable[..., object]:

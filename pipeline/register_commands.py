@@ -10,9 +10,11 @@ from collector.policy_file import load
 from collector.record import now_ms
 from pipeline import terminal
 from pipeline.boundary import FAILED, interruptible
+from pipeline.errors import ProofError
 from pipeline.options import (
     POLICY,
     Reference,
+    Subject,
     data_option,
     format_option,
     language_option,
@@ -46,12 +48,13 @@ class _Instant(click.ParamType[int]):
 )
 @language_option
 @data_option
-def receipt(reference: str, at: int | None, language: str, data: Path) -> None:
+def receipt(reference: Subject, at: int | None, language: str, data: Path) -> None:
     """Print what a visitor had consented to at an instant, under which version, and by which act.
 
     JSON-LD in DPV terms with the fields of ISO/IEC TS 27560 and those that Kazakhstan's law 94-V, article 8,
     asks for. Proofs are written by `impersonal run` and kept for controller.proof_days; REFERENCE is the
-    pseudonym that the privacy page shows. The access is recorded.
+    pseudonym that the privacy page shows. The access is recorded. A choice is made in a browser, so an
+    account has none.
 
     \b
     impersonal rights receipt 0123456789abcdef0123456789abcdef
@@ -61,11 +64,16 @@ def receipt(reference: str, at: int | None, language: str, data: Path) -> None:
     from pipeline import accesses, kept_policy, proofs  # noqa: PLC0415
     from pipeline.consent_receipt import receipt as made  # noqa: PLC0415
 
-    loaded = load(data / POLICY)
-    found = proofs.of(data, reference)
-    accesses.record(data, now_ms, "rights receipt", reference, len(found))
+    if reference.is_account:
+        raise ProofError(
+            "an account makes no choices, its browsers do: name the reference that the privacy page shows "
+            "for the browser"
+        )
+    loaded, subject = load(data / POLICY), reference.pseudonym
+    found = proofs.of(data, subject)
+    accesses.record(data, now_ms, "rights receipt", subject, len(found))
     at_ms = now_ms() if at is None else at
-    told = made(loaded, kept_policy.kept(data), found, reference, at_ms, words(language))
+    told = made(loaded, kept_policy.kept(data), found, subject, at_ms, words(language))
     click.echo(terminal.as_json(told))
 
 
@@ -81,7 +89,7 @@ def receipt(reference: str, at: int | None, language: str, data: Path) -> None:
 @click.option("--reference", default="", help="The order, contract or case, in your words; law needs one.")
 @click.option("--from", "start", type=_DAY, help="First UTC day.  [default: the first there is]")
 @click.option("--until", "end", type=_DAY, help="Last UTC day.  [default: the last there is]")
-@click.option("--subject", type=Reference(), help="One visitor's pseudonym; breach needs one.")
+@click.option("--subject", type=Reference(), help="One visitor's or account's reference; breach needs one.")
 @click.option(
     "--to",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -96,7 +104,7 @@ def transfer(
     reference: str,
     start: datetime | None,
     end: datetime | None,
-    subject: str | None,
+    subject: Subject | None,
     to: Path,
     data: Path,
 ) -> None:
@@ -130,7 +138,7 @@ def transfer(
         reference,
         start.date() if start else date.min,
         end.date() if end else date.max,
-        subject,
+        subject.pseudonym if subject else None,
     )
     with interruptible():
         done = hand_over(data, loaded, now_ms, order, to)

@@ -13,7 +13,7 @@ from collector.record import COLUMNS, DAY_MS, Record, now_ms
 from collector.rights import Rights, receipt_of
 from pipeline import terminal
 from pipeline.boundary import interruptible
-from pipeline.options import POLICY, data_option, format_option, reference_argument
+from pipeline.options import POLICY, Subject, data_option, format_option, reference_argument
 from pipeline.register_commands import accesses, receipt, transfer, transfers
 
 TOMBSTONE_DAYS = 760
@@ -40,30 +40,38 @@ def rights() -> None:
     """Erase, hand out and expire what is held about visitors.
 
     A visitor does it alone on the privacy page; these are for a letter. REFERENCE is what that page shows:
-    the visitor's pseudonym, 32 hex digits. Ask for it, since nothing else here says who somebody is.
+    the visitor's pseudonym, 32 hex digits; for what was declared by who is signed in, account- and 32 hex
+    digits. Ask for it, since nothing else here says who somebody is.
     """
 
 
 @rights.command()
 @reference_argument
 @data_option
-def erase(reference: str, data: Path) -> None:
+def erase(reference: Subject, data: Path) -> None:
     """Erase everything that is held about a visitor, now and for good.
 
     From the first moment on nothing is collected under the reference any more, whatever cookie comes. Then
     it is overwritten in the logs, and removed from private events, quarantine and declared information. Old
-    logs that are put back revive nothing. Says how much was removed where.
+    logs that are put back revive nothing. Says how much was removed where. Of an account, what it declared:
+    nothing else is kept under it, and whoever is signed in may declare anew.
 
     \b
     impersonal rights erase 5f0c1e7a9b3d4f60818283a4b5c6d7e8
+    impersonal rights erase account-5f0c1e7a9b3d4f60818283a4b5c6d7e8
     """
     from pipeline.accesses import record  # noqa: PLC0415
     from pipeline.rights.requests import carry_out  # noqa: PLC0415
     from pipeline.store import exclusive  # noqa: PLC0415
 
     held, number, asked_ms = _held(data), secrets.token_hex(16), now_ms()
-    record(data, now_ms, "rights erase", reference, 0)  # first: what follows may have to wait for a run
-    held.erase(reference, receipt_of(number), asked_ms, asked_ms + TOMBSTONE_DAYS * DAY_MS)
+    subject = reference.pseudonym
+    record(data, now_ms, "rights erase", subject, 0)  # first: what follows may have to wait for a run
+    if reference.is_account:
+        erased = held.erase_account(subject, receipt_of(number), asked_ms)
+        click.echo(f"Erased: {erased:,} declared values of the account")
+        return
+    held.erase(subject, receipt_of(number), asked_ms, asked_ms + TOMBSTONE_DAYS * DAY_MS)
     click.echo("From now on nothing is collected under this reference")
     with interruptible(), exclusive(data):  # where a run is at work, the next one does the rest
         carry_out(data, now_ms)
@@ -81,7 +89,7 @@ def erase(reference: str, data: Path) -> None:
     help="Write this file, for its owner only, instead of printing.",
 )
 @data_option
-def access(reference: str, form: str, to: Path | None, data: Path) -> None:
+def access(reference: Subject, form: str, to: Path | None, data: Path) -> None:
     """Hand out everything that is held about a visitor.
 
     As JSON: declared information with its history, every record of logs and private events, the choices that
@@ -98,21 +106,21 @@ def access(reference: str, form: str, to: Path | None, data: Path) -> None:
     from pipeline.rights.access import choices_of, records_of, transfers_of  # noqa: PLC0415
     from pipeline.store import exclusive, replace_private  # noqa: PLC0415
 
-    held = _held(data)
+    held, subject = _held(data), reference.pseudonym
     with interruptible(), exclusive(data):
-        records = records_of(data, reference)
-    record(data, now_ms, "rights access", reference, len(records))
+        records = records_of(data, subject)
+    record(data, now_ms, "rights access", subject, len(records))
     if form == "csv":
         text = terminal.as_csv([_row(record) for record in records])
     else:
         found = {
-            "reference": reference,
+            "reference": reference.reference,
             "made_ms": now_ms(),
-            "declared": held.declared(reference),
-            "history": held.history(reference),
+            "declared": held.declared(subject),
+            "history": held.history(subject),
             "records": records,
-            "choices": choices_of(data, reference),
-            "transfers": transfers_of(data, reference),
+            "choices": choices_of(data, subject),
+            "transfers": transfers_of(data, subject),
         }
         text = terminal.as_json(msgspec.to_builtins(found))
     if to:

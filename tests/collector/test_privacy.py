@@ -500,6 +500,9 @@ def test_an_account_is_erased_with_the_browser_or_stays(tmp_path: Path) -> None:
     phone, desk = site.grant(), site.grant()
     site.act("declared", "act=save&name=city&value=Almaty", phone, account)
     assert "Almaty" in site.show(desk, account) and "You are signed in" in site.show(desk, account)
+    [reference] = re.findall(r"<code>account-([0-9a-f]{32})</code>", site.show(desk, account))
+    assert site.rights.declared(reference)[0].value == "Almaty", "what an operator finds it by"
+    assert "account-" not in site.show(desk)
     alone = site.data_of(account)
     assert alone["declared"][0]["value"] == "Almaty", "an account needs no cookie"
     assert alone["complete"] is True, "and has no records"

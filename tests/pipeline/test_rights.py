@@ -20,6 +20,7 @@ import duckdb
 import msgspec
 import pytest
 
+from collector.identity import Pseudonyms
 from collector.record import DAY_MS, Record, date_of, day_of, decode, frames
 from collector.rights import OUTBOX, OUTBOX_DAYS, Answer, Choice, Handed, Rights, receipt_of
 from collector.sinks import LocalFiles
@@ -229,6 +230,27 @@ def test_an_operator_answers_a_letter(data: Path, capsys: pytest.CaptureFixture[
     assert json.loads(says("access", SUBJECT))["records"] == []
 
 
+def test_an_account_is_named_by_the_reference_of_its_page(data: Path) -> None:
+    """What it declared is handed out and erased, and it may declare anew; a browser's alone stays. A choice
+    it never made."""
+    account = Pseudonyms(data).of_account("customer-7")
+    reference, rights = f"account-{account}", Rights(data)
+    for subject in (account, SUBJECT):
+        rights.declare([subject], {"city": "Almaty"}, "v1", CLOSED_MS)
+
+    told = json.loads(impersonal("rights", "access", reference, "--data", data).stdout)
+    assert (told["reference"], told["declared"][0]["value"], told["records"]) == (reference, "Almaty", [])
+    refused = impersonal("rights", "receipt", reference, "--data", data)
+    assert refused.returncode == 1 and "an account makes no choices" in refused.stderr
+    done = impersonal("rights", "erase", reference.upper(), "--data", data)
+    assert done.stdout == "Erased: 1 declared values of the account\n"
+    assert rights.declared(account) == [] and rights.declared(SUBJECT)
+    assert rights.declare([account], {"city": "Astana"}, "v1", CLOSED_MS) == {"city"}
+    listed = json.loads(impersonal("rights", "accesses", "--format", "json", "--data", data).stdout)
+    assert [each["command"] for each in listed] == ["rights access", "rights erase"]
+    assert {each["subject"] for each in listed} == {rights.mark(account).hex()}
+
+
 def test_choices_and_transfers_outlive_the_records(tmp_path: Path) -> None:
     """When the day is over its retention, its visitor is told still what they chose and who got records."""
     made = {"kind": "consent", "act": "grant", "via": "banner", "cohort": "2026-W47"}
@@ -252,7 +274,9 @@ def test_choices_and_transfers_outlive_the_records(tmp_path: Path) -> None:
     assert told["transfers"] == [{"day": day_of(CLOSED_MS), "recipient": "Court", "ground": "law"}]
 
 
-@pytest.mark.parametrize("reference", ["", "abc", "g" * 32, "../" + "a" * 29])
+@pytest.mark.parametrize(
+    "reference", ["", "abc", "g" * 32, "../" + "a" * 29, "account-", "account" + "a" * 32]
+)
 def test_a_reference_is_what_the_page_shows(
     data: Path, reference: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
