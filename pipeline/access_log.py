@@ -137,7 +137,8 @@ class _Call:
         self._ground = ground
         self._now_ms = now_ms
         networks = any("network" in granted_fields(version) for version in policy.versions)
-        self._lines = Lines(enricher, policy.controller.hosts, now_ms + DAY_MS, networks)
+        hosts, latest_ms = policy.controller.hosts, now_ms + DAY_MS
+        self._lines = Lines(enricher, hosts, latest_ms, networks, policy.versions)
         self._reader = Reader(self.days)
         self._key = _key(data)
         with connect() as database:

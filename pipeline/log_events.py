@@ -14,6 +14,7 @@ from collector.record import COLUMNS, FIELDS, LEVELS, TIME_STEP_MS
 from pipeline.engine import Engine
 from pipeline.log_batches import HIT_COLUMNS
 from pipeline.log_days import LogDay
+from pipeline.log_lines import Target, service_under
 from pipeline.log_reader import Row, Table
 from pipeline.release import PURPOSE
 from pipeline.store import (
@@ -53,7 +54,9 @@ class LogEvents:
         self._engine = engine
         self._read = read
         self._ground = ground
-        self._paths = [str(target[0]) for target in tables["targets"].rows()]
+        at = Target._fields.index("services")
+        self._services_of = [target[at] or "" for target in tables["targets"].rows()]
+        """The services of each target."""
         self._frames = {name: _frame(table.columns, table.rows()) for name, table in tables.items()}
         self._services: dict[str, pd.DataFrame] = {}
         """Policy version → the services that the targets belong to under it."""
@@ -81,8 +84,8 @@ class LogEvents:
         self._write_quarantine(day)
         version = _version(day)
         if version.id not in self._services:
-            services = {path: _service(version, path) for path in set(self._paths)}
-            self._services[version.id] = _frame(["service"], [(services[path],) for path in self._paths])
+            services = [(service_under(version, target),) for target in self._services_of]
+            self._services[version.id] = _frame(["service"], services)
         aside = directory / f".{BATCH}.tmp"
         write_private(aside, [])  # DuckDB keeps the mode of a file that exists
         return aside
@@ -153,11 +156,6 @@ def _frame(columns: Sequence[str], rows: Sequence[Row]) -> pd.DataFrame:
 def _version(day: LogDay) -> Version:
     assert day.version is not None  # noqa: S101 - or the day were not taken
     return day.version
-
-
-def _service(version: Version, path: str) -> str:
-    service = version.service_at(path)
-    return service.name if service else ""
 
 
 def granted_fields(version: Version) -> set[str]:

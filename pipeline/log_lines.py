@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from collector import capture, page
 from collector.enrich import Enricher
+from collector.policy import Version
 from collector.record import DAY_MS
 
 CAMPAIGN_PARAMETERS = frozenset(("utm_source", "utm_medium", "utm_campaign", "source", "ref"))
@@ -65,6 +66,8 @@ class Target(NamedTuple):
     utm_source: str | None
     utm_medium: str | None
     utm_campaign: str | None
+    services: str = ""
+    """Those that it belongs to: lines of a policy version's id and a name, for `service_under`."""
 
 
 class Browser(NamedTuple):
@@ -95,11 +98,19 @@ Agents = dict[bytes, tuple[Browser, str | None]]
 class Lines:
     """What lines are read with."""
 
-    def __init__(self, enricher: Enricher, own_hosts: Iterable[str], latest_ms: int, networks: bool) -> None:
+    def __init__(
+        self,
+        enricher: Enricher,
+        own_hosts: Iterable[str],
+        latest_ms: int,
+        networks: bool,
+        versions: Iterable[Version] = (),
+    ) -> None:
         """Prepare.
 
         latest_ms   a line from after it is malformed: a server's clock was wrong
         networks    whether networks are read at all: few policies grant them
+        versions    those of the policy, whose services pages belong to
         """
         self._enricher = enricher
         self._own_hosts = frozenset(own_hosts)
@@ -107,9 +118,11 @@ class Lines:
         self._agents: Agents = {}
         self._new_agents: Agents = {}
         self._networks = networks
+        self._versions = [version for version in versions if version.services]
         remember = lru_cache(REMEMBERED)
         self._minute = remember(self._read_minute)
         self._page = remember(lambda place: page.page_path(place, ""))
+        self._services = remember(self._read_services)
         self._campaign = remember(lambda query: capture.campaign(query, CAMPAIGN_PARAMETERS))
 
     def time(self, text: bytes) -> int | None:
@@ -169,11 +182,23 @@ class Lines:
     def target(self, request: bytes) -> Target:
         """The page that is requested, and the campaign."""
         _, place, query = asked(request)
-        return Target(self._page(place), *self._campaign(query))
+        services = self._services(place) if self._versions else ""
+        return Target(self._page(place), *self._campaign(query), services)
+
+    def _read_services(self, place: bytes) -> str:
+        """`Target.services`, by the place as it was asked for: in the page some pieces may be blanked."""
+        spelt = page.place(place, "")
+        found = [(version.id, version.service_at(spelt)) for version in self._versions]
+        return "\n".join(f"{id_} {service.name}" for id_, service in found if service)
 
     def referrer(self, text: bytes) -> Referrer:
         """The other site that linked here."""
         return Referrer(capture.referrer_host(unescaped(text), self._own_hosts))
+
+
+def service_under(version: Version, services: str) -> str:
+    """The service of a target under one version; empty for the rest of the site."""
+    return dict(line.split(" ") for line in services.splitlines()).get(version.id, "")
 
 
 def asked(request: bytes) -> tuple[bytes, bytes, bytes]:

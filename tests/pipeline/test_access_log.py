@@ -161,6 +161,37 @@ def test_page_views_become_private_events(tmp_path: Path) -> None:
     assert len(set(events(tmp_path / "data", "visitor"))) == 4
 
 
+@pytest.mark.parametrize(
+    ("mount", "inside", "outside"),
+    [
+        ("/club/1234567", "/club/1234567/x", "/club/7654321/x"),
+        ("/my-shop@home", "/my-shop%40home/x", "/my-shop@work/x"),
+        ("/%D0%BC", "/%d0%bc/", "/%D0%BD"),
+    ],
+)
+def test_a_mount_is_met_whatever_it_looks_like(tmp_path: Path, mount: str, inside: str, outside: str) -> None:
+    """As by the collector: also where a record blanks it, and its neighbour of the same looks is outside. The
+    version of the day decides."""
+    club = Service("club", mount, {"path": "mandatory"}, 30)
+    later = version(measured(FINE), version_id="v2", effective=date.fromisoformat(NEXT_DAY))
+    under = policy(*site(FINE, services=(club,)).versions, later, tier="small")
+    lines = [
+        line(f"GET {asked} HTTP/1.1", at=f"{day}/Nov/2026:10:00:00 +0000")
+        for day in (24, 25)
+        for asked in (inside, outside)
+    ]
+    file = log(tmp_path / "log", *lines)
+    take(tmp_path / "data", file, under=under, now_ms=noon_ms("2026-11-27"))
+    found = events(tmp_path / "data", "policy, service, country")
+    assert sorted(found, key=repr) == [
+        ("v1", "club", None),
+        ("v1", None, "US"),
+        *2 * [("v2", None, "US")],
+    ]
+    shown = {path for (path,) in events(tmp_path / "data", "path")}
+    assert not {path for path in shown if "1234567" in path or "@home" in path}, "blanked as ever"
+
+
 def test_the_policy_of_the_day_cuts_the_fields(tmp_path: Path) -> None:
     """Finer levels record more, time is cut to its step, and a service keeps to its own fields."""
     at = line("GET /shop/x HTTP/1.1", at="24/Nov/2026:10:17:42 +0000")
