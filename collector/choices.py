@@ -19,6 +19,7 @@ from collector.rate_limit import RateLimit
 from collector.record import DAY_MS, LEVELS, date_of
 from collector.rights import Rights
 from collector.subjects import Subjects, Who
+from collector.visitor_pages import language_of
 from collector.web import (
     NO_STORE,
     Threads,
@@ -99,11 +100,11 @@ class Choices:
         choice = _choice(form, via, before, version, today)
         after = self._observer.decide_on(choice, head, now_ms)
         try:
-            held = await self._held(request.scope, head, before, after, now_ms)
+            held, is_held_back = await self._held(request.scope, head, before, after, now_ms)
         except OSError as error:
             self._writer.failed(error)
             self._writer.refuse("not_durable")
-            return refusal(503, NOT_STORED)
+            return _not_stored(request, is_held_back=False)
         reached = version.scope(after.granted, after.consented)["cookie"]
         wanted = LEVELS["cookie"][reached] == "long-lived"
         visitor = held
@@ -117,7 +118,7 @@ class Choices:
         is_new = before.choice is None and self._observer.visitor_id(head, now_ms) is None
         record.first = True if is_new else None
         if not await self._writer.durable(record):
-            return refusal(503, NOT_STORED)
+            return _not_stored(request, is_held_back)
         # The privacy page is none of the site's pages and is not counted.
         if page and form.by != "page" and after.fields and not before.fields:
             self._report_granting_view(request, head, after, record.id_cookie, page, form)
@@ -132,28 +133,30 @@ class Choices:
 
     async def _held(
         self, scope: Scope, head: Headers, before: Decision, after: Decision, now_ms: int
-    ) -> VisitorId | None:
+    ) -> tuple[VisitorId | None, bool]:
         """The id that the browser holds, none where it was erased or taken away; what it withdraws ends
-        everywhere.
+        everywhere, and whether something did.
+
+        Before the record, so that a withdrawal holds even where that cannot be written.
 
         Raises  OSError where that could not be stored
         """
         is_narrower = not set(before.granted) <= set(after.granted)
 
-        def stand() -> bool:
-            subject = self._subjects.browser(head, now_ms)
+        def stand() -> tuple[bool, bool]:
+            subject, today = self._subjects.browser(head, now_ms), None
             if is_narrower or subject is None:
                 today = self._subjects.of_the_day(scope, head, now_ms)
                 self._stand_today(today, after.granted, subject is not None, is_narrower, now_ms)
             who = self._subjects.proven(Who(subject, has_id=True)) if subject else None
             if who is None or not who.has_id:
-                return False
+                return False, is_narrower and today is not None
             if is_narrower or who.standing is not None:
                 self._rights.narrow(who.browser, after.granted, now_ms, now_ms + STANDING_DAYS * DAY_MS)
-            return True
+            return True, is_narrower
 
-        held = self._observer.visitor_id(head, now_ms)
-        return held if await self._threads.run(stand) else None
+        has_id, is_held_back = await self._threads.run(stand)
+        return self._observer.visitor_id(head, now_ms) if has_id else None, is_held_back
 
     def _stand_today(
         self, subject: str | None, granted: Iterable[str], has_id: bool, is_narrower: bool, now_ms: int
@@ -185,9 +188,6 @@ class Choices:
         view.id_cookie = id_cookie
         view.view = form.w if is_view_id(form.w) else ""
         self._writer.put(view)
-
-
-NOT_STORED = "your choice could not be stored: please try again"
 
 
 def _choice(form: ConsentForm, via: str, before: Decision, version: Version, today: date) -> Choice:
@@ -232,6 +232,11 @@ def _state(decision: Decision) -> dict[str, object]:
         "reason": decision.reason,
         "policy": decision.version.id if decision.version else None,
     }
+
+
+def _not_stored(request: Request, is_held_back: bool) -> Response:
+    """That a choice could not be stored, and what became of it nevertheless."""
+    return refusal(503, language_of(request)("banner.failed_held" if is_held_back else "banner.failed"))
 
 
 def _answer(decision: Decision, via: str, back: str) -> Response:

@@ -179,17 +179,22 @@ class Privacy:
 
     async def erase(self, request: Request) -> Response:
         """Erase: the tombstone first, then the cookies; a receipt tells what becomes of the rest."""
-        return await self._change(request, self._erased)
+        return await self._change(request, self._erased, "not_erased")
 
-    async def _change(self, request: Request, act: Callable[[Request], Awaitable[Response]]) -> Response:
-        """The answer to an act; nothing has changed where it could not be stored."""
+    async def _change(
+        self, request: Request, act: Callable[[Request], Awaitable[Response]], problem: str = "not_stored"
+    ) -> Response:
+        """The answer to an act, or the problem where it could not be stored."""
         if refused := self._refused(request):
             return refused
         try:
             return await act(request)
         except OSError as error:
             self._writer.failed(error)
-            return await self._page(request, 503, "not_stored")
+        try:
+            return await self._page(request, 503, problem)
+        except OSError:  # nothing can be read either
+            return refusal(503, language_of(request)(f"privacy.problems.{problem}"))
 
     async def _request(self, request: Request) -> Response:
         head, now_ms = picked(request.scope["headers"]), self._observer.clock()

@@ -408,7 +408,10 @@ class Rights:
         # Only whoever makes it closes it: see Changes.
         with suppress(FileExistsError):
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        database = sqlite3.connect(self.path, timeout=PATIENCE_S, isolation_level=None)
+        try:
+            database = sqlite3.connect(self.path, timeout=PATIENCE_S, isolation_level=None)
+        except sqlite3.OperationalError as error:  # no file, or none that may be opened
+            raise OSError(f"{self.path} cannot be opened ({error})") from None
         try:
             # A rollback journal, not a WAL: an erased page must not live on in a file beside.
             database.execute("PRAGMA journal_mode = DELETE")

@@ -297,7 +297,7 @@ def test_a_signal_of_the_browser_is_honoured_on_screen(arrive: Arrive, mounted: 
 
 
 def test_a_choice_that_cannot_be_stored_is_said_and_can_be_made_again(arrive: Arrive) -> None:
-    """Without a connection the banner stays and says that nothing has changed; the next click succeeds."""
+    """Without a connection the banner stays and says that nothing was stored; the next click succeeds."""
     visitor = arrive()
     visitor.open("/offline")
     visitor.context.set_offline(True)

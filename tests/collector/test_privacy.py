@@ -669,3 +669,5 @@ def test_what_cannot_be_stored_is_never_confirmed(own: Site) -> None:
     for act, body in acts:
         answer = own.act(act, body, visitor)
         assert (answer.status, answer.headers("set-cookie")) == (503, []), act
+        problem = words("en")(f"privacy.problems.{'not_erased' if act == 'erase' else 'not_stored'}")
+        assert problem in answer.body.decode()

@@ -20,10 +20,11 @@ import pytest
 
 from collector import Collector, MemorySink
 from collector.record import Record, decode, frames
+from collector.words import languages, words
 from collector.writer import TICK_S
-from tests.asgi import FIREFOX, call, http_scope, post
+from tests.asgi import FIREFOX, call, cookie_header, get, http_scope, post
 from tests.collector.test_middleware import SITE
-from tests.policies import EXEMPT
+from tests.policies import CONSENTED, EXEMPT
 
 
 def records(data: Path) -> list[Record]:
@@ -117,6 +118,24 @@ def test_a_consent_that_cannot_be_stored_is_not_given() -> None:
         assert "try again" in json.loads(answer.body)["error"]
         setattr(sink, fault, None)
     assert post(site, "/_impersonal/consent", b'{"act": "grant"}', kind).status == 200
+
+
+@pytest.mark.parametrize("language", languages())
+def test_a_withdrawal_holds_though_its_record_cannot_be_stored(tmp_path: Path, language: str) -> None:
+    """503 and no cookie, but an older cookie collects nothing any more; and the answer says so. Of what turns
+    nothing off it says that nothing more is collected."""
+    sink = TroubledSink()
+    site = Collector(SITE, policy=CONSENTED, sink=sink, data=tmp_path)
+    kind = [("content-type", "application/json"), ("accept-language", language)]
+    visitor = cookie_header(post(site, "/_impersonal/consent", b'{"act": "grant"}', kind))
+    sink.error = OSError(28, "No space left on device")
+    for act, said in (("grant", "failed"), ("withdraw", "failed_held")):
+        answer = post(site, "/_impersonal/consent", b'{"act": "%b"}' % act.encode(), [*kind, visitor])
+        assert (answer.status, answer.headers("set-cookie")) == (503, [])
+        assert json.loads(answer.body) == {"error": words(language)(f"banner.{said}")}
+    sink.error = None
+    get(site, headers=[visitor])
+    eventually(lambda: site.writer.counters()["dropped"].get("withdrawn") == 1)
 
 
 def test_records_whose_sync_failed_are_in_doubt() -> None:

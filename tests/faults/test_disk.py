@@ -297,7 +297,7 @@ def test_a_stalled_disk_stalls_nobody(disk: Disk, serve: Serve) -> None:
     eventually(all_written(host), RECOVERY_S)
     assert during["queued"] >= 100
     assert_each_view_is_there_once(host)
-    # Who was told that nothing has changed was told the truth.
+    # Who was told that nothing more is collected was told the truth.
     assert {record.kind for record in read(host.data)[0]} == {"view"}
     assert host.counters()["dropped"] == {"not_durable": 50}
 
