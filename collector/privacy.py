@@ -135,13 +135,15 @@ class Privacy:
         head, now_ms = picked(request.scope["headers"]), self._observer.clock()
         who = self._subjects.of(request.scope, head, now_ms)
         number = request.cookies.get(RECEIPT_COOKIE, "")
+        decision = self._observer.decide(head, now_ms)
         who, held, receipt = await self._threads.run(self._look, who, number, now_ms)
         seen = Seen(
-            held_to(self._observer.decide(head, now_ms), who.standing),
+            held_to(decision, who.standing),
             *consent.signals(head.get(b"sec-gpc"), head.get(b"dnt")),
             held,
             who,
             receipt,
+            await self._threads.run(self._is_held_today, request.scope, head, decision, now_ms),
         )
         words = language_of(request)
         done = request.query_params.get("done", "")
@@ -166,6 +168,19 @@ class Privacy:
     def _look(self, who: Who, number: str, now_ms: int) -> tuple[Who, Holdings, Receipt | None]:
         who, held = self._find(who, now_ms) if who.subjects else (who, Holdings())
         return who, held, self._rights.receipt(receipt_of(number)) if _NUMBER.fullmatch(number) else None
+
+    def _is_held_today(self, scope: Scope, head: Headers, decision: Decision, now_ms: int) -> bool:
+        """Whether what a visitor turned off today is off without the cookie as well.
+
+        Of who was known by the day's pseudonym until then alone: nobody is told what a neighbour turned off.
+        """
+        choice, version = decision.choice, decision.version
+        if choice is None or version is None or choice.day != date_of(now_ms) or choice.began != "daily":
+            return False
+        subject = self._subjects.of_the_day(scope, head, now_ms)
+        standing = self._rights.standing(subject) if subject else None
+        off = consent.refusable(version).difference(decision.granted)
+        return bool(off) and isinstance(standing, frozenset) and off.isdisjoint(standing)
 
     # ---- to change ------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from collector.consent import Decision
 from collector.holdings import Holdings
@@ -28,6 +28,8 @@ class Seen:
     held: Holdings
     who: Who
     receipt: Receipt | None
+    is_held_today: bool
+    """Whether what the visitor turned off today is off without the cookie of the choice as well."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ class View:
     version: Version | None
     signal: str
     has_choice: bool
+    held_today: str
+    """How long what was turned off today is off, with the cookie and without it."""
     reference: str
     account: str
     """The reference of who is signed in; empty for nobody."""
@@ -133,6 +137,7 @@ def view_of(seen: Seen, words: Words) -> View:
         version,
         _signal(seen, words),
         decision.choice is not None,
+        _held_today(seen, words),
         seen.who.browser if seen.who.has_id else "",
         f"{ACCOUNT}{seen.who.account}" if seen.who.account else "",
         seen.who.standing == "erased",
@@ -169,6 +174,14 @@ def _signal(seen: Seen, words: Words) -> str:
     name = "Global Privacy Control (Sec-GPC)" if seen.gpc else "Do Not Track (DNT)"
     heeded = "overruled" if seen.decision.choice and seen.decision.choice.granted else "honoured"
     return words(f"privacy.signal_{heeded}", name=name)
+
+
+def _held_today(seen: Seen, words: Words) -> str:
+    choice = seen.decision.choice
+    if choice is None or not seen.is_held_today:
+        return ""
+    ends, asked = choice.day + timedelta(days=1), choice.day + timedelta(days=choice.lifetime_days)
+    return words("privacy.held_today", until=f"{ends} 00:00 UTC", asked=asked)
 
 
 def _title(kind: str, name: str, words: Words) -> str:

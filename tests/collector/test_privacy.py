@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from collector import Collector, ConfigurationError
 from collector.browser import FILES
 from collector.identity import Pseudonyms, new_id
 from collector.policy import Attribute, Policy, Service
-from collector.record import COLUMNS, FIELDS, LEVELS, Record, encode
+from collector.record import COLUMNS, DAY_MS, FIELDS, LEVELS, Record, encode
 from collector.rights import Answer as Gathered
 from collector.rights import Choice, Handed, Rights, receipt_of
 from collector.rights import Request as Asked
@@ -614,6 +614,36 @@ def test_a_later_policy_neither_opens_nor_closes_what_an_id_proves(tmp_path: Pat
     withdraw(site, taken, "statistics")
     clock[0] = second.effective_ms
     assert site.data_of(kept) is not None and site.data_of(taken) is None
+
+
+@pytest.mark.parametrize("act", ["act=withdraw", "act=choose&purposes=advertising"])
+def test_who_withdrew_without_an_id_sees_until_when_it_holds(tmp_path: Path, act: str) -> None:
+    """Where visitors are known by the day alone: the end of the day, and the cookie's own. A neighbour of the
+    same address and browser is told nothing, whatever they chose; nor who allows it again or is elsewhere."""
+    day, midnight = date(2026, 11, 24), date(2026, 11, 25)
+    clock = [(day - date(1970, 1, 1)).days * DAY_MS + 1000]
+    rules = policy(
+        version(NECESSARY, purpose("statistics", EVERYTHING | {"cookie": "daily"}), purpose("advertising"))
+    )
+    site = Site(tmp_path, rules=rules, clock=lambda: clock[0])
+
+    def said(*cookies: tuple[str, str], **options: Any) -> list[str]:
+        shown = get(site.collector, "/privacy", headers=cookies, **options).body.decode()
+        return re.findall(r"What you turned off today is off: until ([^<]+), when you", shown)
+
+    def choose(body: str, *cookies: tuple[str, str]) -> tuple[str, str]:
+        return cookie_header(post(site.collector, "/_impersonal/consent", body.encode(), [FORM, *cookies]))
+
+    visitor, neighbour = site.grant(), site.grant()
+    assert said(visitor) == []
+    off = choose(act, visitor)
+    assert len(said(off)) == 1 and said(off)[0].startswith(f"{midnight} 00:00 UTC for all visits")
+    assert said(off)[0].endswith(str(day + timedelta(days=182 if act == "act=withdraw" else 395)))
+    assert said() == said(neighbour) == said(choose("act=refuse")) == []
+    assert said(off, client=("198.51.100.7", 1)) == []
+    assert said(choose("act=grant", off)) == []
+    clock[0] += DAY_MS
+    assert said(off) == []
 
 
 def test_nobody_is_told_that_something_was_erased(own: Site) -> None:
