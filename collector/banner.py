@@ -136,6 +136,7 @@ def _rendered(question: _Question, path: str, language: str) -> str:
         signal=question.signal,
         version=version.id if question.consented else "",
         summary=version.summed_up_in(language),
+        modified=version.modified,
         on=", ".join(
             say(f"banner.purpose.{purpose.name}") for purpose in refusable if question.is_on(purpose)
         ),

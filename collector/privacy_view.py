@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from collector.consent import Decision
 from collector.holdings import Holdings
 from collector.policy import Attribute, Purpose, Service, Version
+from collector.policy_text import changes
 from collector.record import FIELDS, LEVELS, Record
 from collector.rights import ACCOUNT, Change, Choice, Declared, Receipt
 from collector.subjects import Who
@@ -98,6 +99,10 @@ class View:
     """Everything the template prints."""
 
     version: Version | None
+    chosen_under: str
+    """The id of the version that the visitor chose under."""
+    changed: list[str]
+    """What the policy has changed since, also where it asked nobody for it."""
     signal: str
     has_choice: bool
     held_today: str
@@ -135,6 +140,8 @@ def view_of(seen: Seen, words: Words) -> View:
     others = [record for record in held.records if record.kind != "consent"]
     return View(
         version,
+        decision.consented.id if decision.consented else "",
+        changes(decision.consented, version, words) if version and decision.consented else [],
         _signal(seen, words),
         decision.choice is not None,
         _held_today(seen, words),

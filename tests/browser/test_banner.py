@@ -348,7 +348,7 @@ def test_the_keyboard_alone_is_enough(arrive: Arrive, mounted: Mounted) -> None:
         reached.append(page.evaluate(focused))
     assert reached == [
         ["A", "Your data and settings"],
-        ["A", "Privacy policy"],
+        ["A", "Privacy policy of 2026-01-01"],
         ["BUTTON", "Accept all"],
         ["BUTTON", "Reject all"],
         ["SUMMARY", "Choose"],

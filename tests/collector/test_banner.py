@@ -84,6 +84,7 @@ def test_it_says_what_the_policy_says() -> None:
         "60 days",
         "Ads Ltd, Nets & Co",
         "nobody else",
+        "Privacy policy of 2026-01-01",
     ):
         assert said in text, said
     assert b"Count &lt;visits&gt; &amp; pages." in answer.body

@@ -228,6 +228,34 @@ def test_who_turned_off_all_that_widened_is_not_asked_again(order: tuple[str, st
     assert ticked(site) == dict.fromkeys(boxes, True)
 
 
+@pytest.mark.parametrize("act", ["grant", "refuse"])
+def test_a_change_that_asks_nobody_is_told_to_who_chose_before(act: str, tmp_path: Path) -> None:
+    """What cannot be refused may widen: with its date on the privacy page, from its day on, until they choose
+    again; and to who did not choose before it is nothing new."""
+    wider = purpose("necessary", COARSE, access="exempt", basis="contract", recipients=("Couriers",))
+    before = version(NECESSARY, purpose("statistics", COARSE))
+    after = version(wider, purpose("statistics", COARSE), version_id="v2", effective=CHANGE)
+    site = Site(policy(before, after), tmp_path)
+
+    def told() -> list[str]:
+        shown = get(site.workers[0], "/_impersonal/privacy", headers=site.cookies).body.decode()
+        assert f"modified on {CHANGE if site.now_ms >= MIDNIGHT_MS else '2026-01-01'}" in shown
+        since = r"You chose under version v1\. Since then, last on 2026-11-25, .*?<ul>(.*?)</ul>"
+        found = re.search(since, shown, re.DOTALL)
+        return re.findall("<li>(.*?)</li>", found[1]) if found else []
+
+    site.now_ms = MIDNIGHT_MS
+    assert told() == [], "nothing was chosen yet"
+    site.now_ms = MIDNIGHT_MS - 1
+    site.choose(act)
+    assert told() == []
+    site.now_ms = MIDNIGHT_MS
+    assert not site.asks(MIDNIGHT_MS)
+    assert "adds the recipient Couriers to necessary" in told() and len(told()) > 1
+    site.choose(act)
+    assert told() == []
+
+
 def test_a_purpose_that_is_new_is_asked_for_and_not_assumed(tmp_path: Path) -> None:
     """Who granted everything before granted what there was."""
     before = version(NECESSARY, purpose("statistics", COARSE))
