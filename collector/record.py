@@ -14,7 +14,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any, Literal
 
 import msgspec
@@ -242,3 +242,8 @@ def iso_week(day: date) -> str:
     """The ISO week of a day, as 2026-W47."""
     year, week, _ = day.isocalendar()
     return f"{year}-W{week:02}"
+
+
+def instant_of(ts_ms: int) -> str:
+    """An instant for programs, as 2026-11-24T13:00:00.000Z (RFC 3339)."""
+    return datetime.fromtimestamp(ts_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -7,13 +7,12 @@ of it.
 
 import hashlib
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from collector import policy_text
 from collector.policy import Controller, Policy, Purpose, Version, fields_within
 from collector.policy_text import ACQUIRER, Section
-from collector.record import LEVELS, date_of
+from collector.record import LEVELS, date_of, instant_of
 from collector.words import Words, languages
 from pipeline.errors import ProofError
 from pipeline.kept_policy import Kept, as_kept, as_told
@@ -71,7 +70,7 @@ def receipt(
     until = [proof for proof in found if proof.at_ms <= at_ms]
     if not until:
         raise ProofError(
-            f"no choice of this reference is known at {_instant(at_ms)}: name a later --at, or run "
+            f"no choice of this reference is known at {instant_of(at_ms)}: name a later --at, or run "
             "`impersonal run` if it was made just now; proofs are kept for "
             f"{policy.controller.proof_days} days"
         )
@@ -87,9 +86,9 @@ def receipt(
         "@context": _CONTEXT,
         "@type": "dpv:ConsentRecord",
         "dct:conformsTo": SCHEMA,
-        "dct:identifier": f"{latest.id}@{_instant(at_ms)}",
+        "dct:identifier": f"{latest.id}@{instant_of(at_ms)}",
         "dct:source": latest.id,
-        "dct:created": _instant(at_ms),
+        "dct:created": instant_of(at_ms),
         "dct:language": list(languages()),
         "dpv:hasDataSubject": {"@type": "dpv:DataSubject", "dct:identifier": subject, "dpv:hasName": NO_NAME},
         "dpv:hasDataController": _controller(controller),
@@ -142,13 +141,13 @@ def _event(proof: Proof) -> dict[str, Any]:
     return {
         "@type": _STATUS[proof.act],
         "dct:identifier": proof.id,
-        "dct:date": _instant(proof.at_ms),
+        "dct:date": instant_of(proof.at_ms),
         "dpv:hasIndicationMethod": proof.via,
         "dpv:isIndicatedBy": "dpv:DataSubject",
         "dct:hasVersion": proof.policy,
         "dpv:hasPurpose": list(proof.purposes) or ["none"],
         "dpv:hasContext": proof.service or "the site as a whole",
-        "dct:valid": _instant(proof.lapses_ms),
+        "dct:valid": instant_of(proof.lapses_ms),
     }
 
 
@@ -216,7 +215,3 @@ def _of_kazakhstan(
 
 def _yes(fact: bool) -> str:
     return "yes" if fact else "no"
-
-
-def _instant(ts_ms: int) -> str:
-    return datetime.fromtimestamp(ts_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -5,14 +5,13 @@ bounded from the tables they are made by, and the measures from what lies in the
 """
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from collector.consent import GRANT_DAYS, REFUSAL_DAYS
 from collector.policy import Policy, Purpose, Version, fields_within
 from collector.policy_text import ACQUIRER
-from collector.record import FIELDS, KEYS, LEVELS
+from collector.record import FIELDS, KEYS, LEVELS, instant_of
 from collector.rights import OUTBOX_DAYS, RIGHTS
 from pipeline import chain, check
 from pipeline.permissions import exposures
@@ -32,7 +31,7 @@ def register(policy: Policy, data: Path, now_ms: int) -> dict[str, Any]:
     purposes = version.purposes.values()
     recipients = sorted({name for purpose in purposes for name in purpose.recipients})
     return {
-        "made": datetime.fromtimestamp(now_ms // 1000, UTC).isoformat().replace("+00:00", "Z"),
+        "made": instant_of(now_ms),
         "controller": _controller(policy),
         "version": {
             "id": version.id,

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from collector.policy_file import load
-from collector.record import now_ms
+from collector.record import instant_of, now_ms
 from pipeline import terminal
 from pipeline.boundary import FAILED, interruptible
 from pipeline.errors import ProofError
@@ -187,7 +187,8 @@ def accesses(form: str, data: Path) -> int:
         lines = chain.lines(database, "access")
         faults = chain.faults(database, "access")
     rows = [
-        {"number": line.number, "at": _instant(line.at_ms), **line.entry, "hash": line.hash} for line in lines
+        {"number": line.number, "at": instant_of(line.at_ms), **line.entry, "hash": line.hash}
+        for line in lines
     ]
     return _show(rows, faults, form, ("number", "at", "command", "count", "subject", "user"))
 
@@ -198,11 +199,14 @@ def _transfer_row(told: dict[str, Any]) -> dict[str, Any]:
     lists = {name: " ".join(told[name]) for name in ("purposes", "versions")}
     rest = {name: told[name] for name in ("user", "sha256", "hash")}
     about = {name: told[name] for name in names}
-    return {"number": told["number"], "at": _instant(told["at_ms"]), "state": state, **about, **lists, **rest}
-
-
-def _instant(ts_ms: int) -> str:
-    return datetime.fromtimestamp(ts_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {
+        "number": told["number"],
+        "at": instant_of(told["at_ms"]),
+        "state": state,
+        **about,
+        **lists,
+        **rest,
+    }
 
 
 def _show(rows: list[dict[str, Any]], faults: list[str], form: str, shown: tuple[str, ...]) -> int:

@@ -3,12 +3,13 @@
 import csv
 import io
 import json
+import re
 import stat
 from pathlib import Path
 
 import pytest
 
-from collector.record import day_of
+from collector.record import day_of, instant_of
 from collector.words import languages
 from pipeline import accesses, chain
 from pipeline.proofs import keep
@@ -100,6 +101,16 @@ def test_a_version_is_shown_as_markdown_and_html(data: Path) -> None:
     assert older.startswith('<!doctype html>\n<html lang="ru">') and "&lt;Almaty&gt;" in older
     assert "Это версия 1" in older and "Мы составляем группы." in older and "<Almaty>" not in older
     assert "(age_band): обязательное" in older
+
+
+def test_every_instant_is_written_alike(data: Path) -> None:
+    """In the record of processing and in the registers as in receipts: to the millisecond, UTC."""
+    assert instant_of(1_772_000_000_123) == "2026-02-25T06:13:20.123Z"
+    made = json.loads(said(data, "policy", "register", "--format", "json"))["made"]
+    said(data, "rights", "access", "a" * 32)
+    rows = json.loads(said(data, "rights", "accesses", "--format", "json"))
+    for instant in (made, rows[-1]["at"]):
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", instant), instant
 
 
 @pytest.mark.parametrize("language", languages())
