@@ -7,7 +7,7 @@ by the decision alone: a field that is not granted is never read.
 
 import secrets
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date
 from functools import lru_cache
 from hashlib import md5
@@ -29,6 +29,7 @@ from collector.record import (
     RECORD_VERSION,
     TIME_STEP_MS,
     Field,
+    beginning,
     date_of,
     day_of,
     encode,
@@ -126,8 +127,8 @@ class Tools:
         self._date = remember(lambda day: date_of(day * DAY_MS))
         self._day = remember(lambda day: day_of(day * DAY_MS))
         self._last: tuple[Observation | None, VisitorId | None] = (None, None)
-        self.network = remember(enricher.network)
-        self.country = enricher.country  # a table look-up, cheaper than remembering
+        # Asked once for each visitor of a day (see `Known`), and cheaper than remembering.
+        self.network, self.country = enricher.network, enricher.country
 
     def address(self, seen: Observation) -> str | None:
         """The client's address, None where it is unknown."""
@@ -241,6 +242,21 @@ Rows = tuple[tuple[str, Reader], ...]
 Unnamed = tuple[str, ...]
 """Fields that purposes grant and a service does not name, each as service.field."""
 
+
+class Chosen(NamedTuple):
+    """What may be recorded of an observation, by how often it is read."""
+
+    fields: tuple[Field, ...]
+    """Kept, so that their id stays their own."""
+    once: Rows
+    """The same in all records of a visitor."""
+    each: Rows
+    """Of the page."""
+    plain: Rows
+    """Of a page without a query, which names no campaign."""
+    unnamed: Unnamed
+
+
 _MOST_CHOSEN = 1024
 _REPORTED = ("name", "props", "interactive", "engaged_ms", "scroll")  # by the script, of no page view
 
@@ -311,18 +327,19 @@ class Known(NamedTuple):
 
     decision: Decision
     """Kept, so that its id stays its own."""
-    values: dict[str, Any]
-    """A record, but for what `rows` read, its id and its time."""
+    begun: bytes
+    """The encoded record, but for what is read for each, its id and its time."""
     step_ms: int
     day: str
-    rows: Rows
-    """To be read for each record."""
+    each: Rows
+    plain: Rows
     unnamed: Unnamed
     """What the service's regulation refuses of each record."""
 
 
 _MOST_KNOWN = 2048  # of about 2 KiB
 _OF_THE_PAGE = frozenset(field.name for field in FIELDS if field.category == "page")
+_OF_THE_QUERY = frozenset(("utm_source", "utm_medium", "utm_campaign"))
 _CHOICE = ("act", "via", "first")  # of a consent
 
 
@@ -331,7 +348,7 @@ class Assembler:
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
-        self._chosen: dict[tuple[int, str, str], tuple[tuple[Field, ...], Rows, Unnamed]] = {}
+        self._chosen: dict[tuple[int, str, str], Chosen] = {}
         self._unnamed: Counter[Unnamed] = Counter()
         self._known: dict[tuple[Any, ...], Known] = {}
         self._prefix = secrets.token_hex(8)
@@ -373,7 +390,7 @@ class Assembler:
             seen = self._tools.held_to(seen)
         service = self._service(seen)
         known = self._known_of(seen, service)
-        frame = encode(self._values(seen, known))
+        frame = encode(self._values(seen, known), known.begun)
         if len(frame) > MAX_RECORD_BYTES:
             raise Dropped("too_long")
         return known.day, frame
@@ -384,10 +401,9 @@ class Assembler:
         return version.service_at(self._tools.place(seen)) if version.services else None
 
     def _values(self, seen: Observation, known: Known) -> dict[str, Any]:
-        values = known.values.copy()
-        values["ts_ms"] = seen.ts_ms - seen.ts_ms % known.step_ms
+        values: dict[str, Any] = {"id": "", "ts_ms": seen.ts_ms - seen.ts_ms % known.step_ms}
         tools = self._tools
-        for name, read in known.rows:
+        for name, read in known.each if seen.query else known.plain:
             value = read(seen, tools)
             if value is not None:
                 values[name] = value
@@ -425,8 +441,6 @@ class Assembler:
         values: dict[str, Any] = {
             "v": RECORD_VERSION,
             "kind": seen.kind,
-            "id": "",
-            "ts_ms": 0,
             "policy": version.id,
             "purposes": decision.granted if seen.kind == "consent" else decision.recorded,
         }
@@ -434,20 +448,23 @@ class Assembler:
             values["consent"] = decision.consented.id
         if service is not None:
             values["service"] = service.name
-        each = []
-        rows, unnamed = self._readers(seen, service)
-        for name, read in rows:
-            if name in _OF_THE_PAGE:
-                each.append((name, read))
-            elif (value := read(seen, tools)) is not None:
+        chosen = self._chosen_for(seen, service)
+        for name, read in chosen.once:
+            if (value := read(seen, tools)) is not None:
                 values[name] = value
-        if "visitor" in values:
-            values["visitor"] = ""  # its place: the keys may be replaced, and no salt outlives its day
-            each.append(("visitor", tools.naming(seen)))
-        step_ms = TIME_STEP_MS[_time_level(seen)]
-        return Known(decision, values, step_ms, tools.day(seen), tuple(each), unnamed)
+        # The pseudonym is hashed for each record: the keys may be replaced, and no salt outlives its day.
+        naming = (("visitor", tools.naming(seen)),) if values.pop("visitor", None) is not None else ()
+        return Known(
+            decision,
+            beginning(values),
+            TIME_STEP_MS[_time_level(seen)],
+            tools.day(seen),
+            chosen.each + naming,
+            chosen.plain + naming,
+            chosen.unnamed,
+        )
 
-    def _readers(self, seen: Observation, service: Service | None) -> tuple[Rows, Unnamed]:
+    def _chosen_for(self, seen: Observation, service: Service | None) -> Chosen:
         """The readers of what may be recorded, chosen once for the fields of each decision.
 
         A consent is the site's, wherever it was given: no service's regulation can take away who gave it.
@@ -459,17 +476,28 @@ class Assembler:
         if chosen is None:
             if len(self._chosen) >= _MOST_CHOSEN:
                 self._chosen.clear()
-            wanted = [field.name for field in fields if seen.kind != "view" or field.name not in _REPORTED]
-            named = [name for name in wanted if service is None or name in service.fields]
-            rows = tuple((name, READERS[name]) for name in named)
-            unnamed = (
-                tuple(f"{service.name}.{name}" for name in wanted if name not in named) if service else ()
-            )
-            chosen = self._chosen[key] = (fields, rows, unnamed)  # which keeps the id its own
-        return chosen[1:]
+            chosen = self._chosen[key] = _choose(fields, seen.kind, service)
+        return chosen
 
     def _id(self, seen: Observation, visitor: str) -> str:
         """Unique per record; the same again for a view that a browser reports twice."""
         if seen.kind == "view" and seen.view:
             return md5(f"{visitor}|{seen.view}".encode(), usedforsecurity=False).hexdigest()
-        return f"{self._prefix}{next(self._numbers):012x}"
+        return self._prefix + next(self._numbers).to_bytes(6).hex()
+
+
+def _choose(fields: tuple[Field, ...], kind: str, service: Service | None) -> Chosen:
+    wanted = [field.name for field in fields if kind != "view" or field.name not in _REPORTED]
+    named = [name for name in wanted if service is None or name in service.fields]
+
+    def rows(names: Iterable[str]) -> Rows:
+        return tuple((name, READERS[name]) for name in names)
+
+    of_the_page = [name for name in named if name in _OF_THE_PAGE]
+    return Chosen(
+        fields,
+        rows(name for name in named if name not in _OF_THE_PAGE),
+        rows(of_the_page),
+        rows(name for name in of_the_page if name not in _OF_THE_QUERY),
+        tuple(f"{service.name}.{name}" for name in wanted if name not in named) if service else (),
+    )

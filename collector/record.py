@@ -165,9 +165,14 @@ _EPOCH = date(1970, 1, 1).toordinal()
 _HEAD = 10  # 0x1E, 8 hex digits, space
 
 
-def encode(values: dict[str, Any]) -> bytes:
-    """Frame one record, given as its non-empty fields."""
-    payload = _encoder.encode(values)
+def beginning(values: dict[str, Any]) -> bytes:
+    """How the payloads of records begin that have these fields in common."""
+    return _encoder.encode(values)[:-1] + b","
+
+
+def encode(values: dict[str, Any], begun: bytes = b"{") -> bytes:
+    """Frame one record, given as its non-empty fields and the `beginning` with all others."""
+    payload = begun + _encoder.encode(values)[1:]
     return b"\x1e%08x %b\n" % (zlib.crc32(payload), payload)
 
 
