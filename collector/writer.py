@@ -100,7 +100,6 @@ class Writer:
         self._bots: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
         self._popped = self._written = self._synced = self._in_doubt = 0
-        self._taken: Observation | None = None  # from the queue, and not yet a frame
         self._pending: deque[tuple[str, bytes]] = deque()
         self._assembler: Assembler | None = None
         self._sink: Sink | None = None
@@ -285,7 +284,7 @@ class Writer:
 
     def _finish(self, assembler: Assembler, sink: Sink) -> None:
         faults = 0
-        while faults < 2 and (self._urgent or self._taken or self._queue or self._pending or self._glances):
+        while faults < 2 and (self._urgent or self._queue or self._pending or self._glances):
             faults += not self._attempt(self._drain, assembler, sink)  # after one: a new segment
         self._attempt(self._sync, sink)
         self._attempt(sink.close)
@@ -329,16 +328,13 @@ class Writer:
 
     def _assemble(self, assembler: Assembler) -> None:
         is_full = self._quota is not None and self._quota.is_reached
-        while (self._queue or self._taken) and len(self._pending) < BATCH:
+        while self._queue and len(self._pending) < BATCH:
             self._let_in()
-            if self._taken is None:
-                self._taken = self._queue.popleft()
-                self._popped += 1
             try:
                 if is_full:
                     raise Dropped("quota")
-                self._pending.append(assembler.frame(self._taken))
-            except OSError:  # the keys cannot be read: it waits, as for the log
+                self._pending.append(assembler.frame(self._queue[0]))
+            except OSError:  # the keys cannot be read: it waits in the queue, as for the log
                 raise
             except Dropped as drop:
                 self._dropped[drop.reason] += 1
@@ -347,7 +343,8 @@ class Writer:
             except Exception as error:
                 self._dropped["error"] += 1
                 self.failed(error)
-            self._taken = None
+            self._queue.popleft()
+            self._popped += 1
 
     def _write_pending(self, sink: Sink) -> None:
         """Write what waits, a run of one day at a time; what the sink did not take keeps waiting."""
