@@ -12,7 +12,7 @@ import secrets
 import threading
 import time
 import weakref
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -100,7 +100,7 @@ class Writer:
         self._bots: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
         self._popped = self._written = self._synced = self._in_doubt = 0
-        self._pending: deque[tuple[str, bytes]] = deque()
+        self._pending: defaultdict[str, list[bytes]] = defaultdict(list)  # frames by their day
         self._assembler: Assembler | None = None
         self._sink: Sink | None = None
         self._thread: threading.Thread | None = None
@@ -328,12 +328,14 @@ class Writer:
 
     def _assemble(self, assembler: Assembler) -> None:
         is_full = self._quota is not None and self._quota.is_reached
-        while self._queue and len(self._pending) < BATCH:
+        room = BATCH - sum(map(len, self._pending.values()))
+        for _ in range(min(room, len(self._queue))):
             self._let_in()
             try:
                 if is_full:
                     raise Dropped("quota")
-                self._pending.append(assembler.frame(self._queue[0]))
+                day, frame = assembler.frame(self._queue[0])
+                self._pending[day].append(frame)
             except OSError:  # the keys cannot be read: it waits in the queue, as for the log
                 raise
             except Dropped as drop:
@@ -347,16 +349,11 @@ class Writer:
             self._popped += 1
 
     def _write_pending(self, sink: Sink) -> None:
-        """Write what waits, a run of one day at a time; what the sink did not take keeps waiting."""
-        while self._pending:
-            day = self._pending[0][0]
-            frames = []
-            for other, frame in self._pending:
-                if other != day:
-                    break
-                frames.append(frame)
-            for _ in range(self._store(sink, day, frames)):
-                self._pending.popleft()
+        """Write what waits, day by day; what the sink did not take keeps waiting."""
+        for day in [*self._pending]:
+            while frames := self._pending[day]:
+                self._pending[day] = frames[self._store(sink, day, frames) :]
+            del self._pending[day]
 
     def _store(self, sink: Sink, day: str, frames: list[bytes]) -> int:
         written = sink.write(day, frames)
