@@ -5,9 +5,11 @@ say the same. The order is that of the clauses of the policy this project grew f
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import TypeVar
+
+import msgspec
 
 from collector.policy import Attribute, Policy, Purpose, Service, Version, fields_within
 from collector.record import FIELDS, LEVELS, Field
@@ -20,8 +22,7 @@ _DOCS = {row.name: row.doc for row in FIELDS}
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(msgspec.Struct, frozen=True):
     """One clause of the policy."""
 
     title: str

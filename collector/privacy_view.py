@@ -1,8 +1,9 @@
 """What the privacy page shows, in the visitor's words: pure, from what was found to what is printed."""
 
 from collections import Counter
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+
+import msgspec
 
 from collector.consent import Decision
 from collector.holdings import Holdings
@@ -19,8 +20,7 @@ MOST_SHOWN = 100
 _CATEGORIES = tuple(category for category in LEVELS if category != "time")
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """What a request to the page tells, and what was found for it."""
 
     decision: Decision
@@ -33,8 +33,7 @@ class Seen:
     """Whether what the visitor turned off today is off without the cookie of the choice as well."""
 
 
-@dataclass(frozen=True)
-class PurposeView:
+class PurposeView(msgspec.Struct, frozen=True):
     """One purpose with its switch."""
 
     name: str
@@ -50,8 +49,7 @@ class PurposeView:
     recipients: str
 
 
-@dataclass(frozen=True)
-class AttributeView:
+class AttributeView(msgspec.Struct, frozen=True):
     """Something a visitor may declare, and what they did."""
 
     name: str
@@ -70,8 +68,7 @@ class AttributeView:
     since: str
 
 
-@dataclass(frozen=True)
-class RecordView:
+class RecordView(msgspec.Struct, frozen=True):
     """One record by category."""
 
     when: str
@@ -83,8 +80,7 @@ class RecordView:
     policy: str
 
 
-@dataclass(frozen=True)
-class ChoiceView:
+class ChoiceView(msgspec.Struct, frozen=True):
     """One consent, refusal or withdrawal."""
 
     when: str
@@ -94,8 +90,7 @@ class ChoiceView:
     policy: str
 
 
-@dataclass(frozen=True)
-class View:
+class View(msgspec.Struct, frozen=True):
     """Everything the template prints."""
 
     version: Version | None
@@ -130,7 +125,7 @@ class View:
     """Place, and what was removed there."""
     receipt_asked: str
     receipt_done: str
-    categories: list[str] = field(default_factory=list)
+    categories: list[str] = []
 
 
 def view_of(seen: Seen, words: Words) -> View:

@@ -13,7 +13,6 @@ import struct
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Literal
 
@@ -56,8 +55,7 @@ REASONS = ("torn", "checksum", "malformed", "version", "wrong_day")
 """Why a frame is quarantined."""
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(msgspec.Struct, frozen=True):
     """One captured field: recorded when a granted purpose reaches `level` in `category`."""
 
     name: str
@@ -190,8 +188,7 @@ def decode(payload: bytes) -> Record:
     return record
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True):
     """A stretch of a segment: a verified payload, or why there is none."""
 
     start: int

@@ -17,7 +17,6 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import product
 from pathlib import Path
@@ -50,8 +49,7 @@ Standing = frozenset[str] | Literal["erased"]
 """What a subject holds at most: purposes, or nothing ever again."""
 
 
-@dataclass(frozen=True)
-class Declared:
+class Declared(msgspec.Struct, frozen=True):
     """One declared value."""
 
     name: str
@@ -64,8 +62,7 @@ class Declared:
     altered_ms: int | None
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """What was done to a declared value, and when; never the value."""
 
     name: str
@@ -75,8 +72,7 @@ class Change:
     at_ms: int
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """What a visitor waits for."""
 
     subject: str
@@ -84,8 +80,7 @@ class Request:
     asked_ms: int
 
 
-@dataclass(frozen=True)
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True):
     """What became of an erasure."""
 
     asked_ms: int

@@ -1,7 +1,6 @@
 """What the pages for visitors share: where they lie, their language and their headers."""
 
-from dataclasses import dataclass
-
+import msgspec
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
@@ -19,8 +18,7 @@ SECURITY = {
 }
 
 
-@dataclass(frozen=True)
-class Places:
+class Places(msgspec.Struct, frozen=True):
     """Paths of the site, below its own root path."""
 
     base: str

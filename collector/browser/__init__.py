@@ -3,7 +3,7 @@
 import hashlib
 import re
 import string
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
@@ -28,12 +28,18 @@ def _packed(source: str) -> bytes:
     return re.sub(r"\s*([{};,])\s*|(?<=:) ", r"\1", source).strip().encode("ascii")
 
 
-@dataclass(frozen=True)
 class File:
-    """A file as it is served."""
+    """A file as it is served: read at once, made ready when it is first asked for, in a few milliseconds."""
 
-    content: bytes
-    media_type: str
+    def __init__(self, name: str, media_type: str, ready: Callable[[str], bytes]) -> None:
+        self.media_type = media_type
+        self._source = Path(__file__).with_name(name).read_text("utf-8")
+        self._ready = ready
+
+    @cached_property
+    def content(self) -> bytes:
+        """What is sent."""
+        return self._ready(self._source)
 
     @cached_property
     def etag(self) -> str:
@@ -41,15 +47,7 @@ class File:
         return f'"{hashlib.sha256(self.content).hexdigest()[:16]}"'
 
 
-def _text(name: str) -> str:
-    return Path(__file__).with_name(name).read_text("utf-8")
-
-
 FILES = {
-    "beacon.js": File(_served(_text("beacon.js")), "text/javascript"),
-    "banner.js": File(_served(_text("banner.js")), "text/javascript"),
-    "banner.css": File(_packed(_text("banner.css")), "text/css"),
-    "privacy.css": File(_packed(_text("privacy.css")), "text/css"),
+    **{name: File(name, "text/javascript", _served) for name in ("beacon.js", "banner.js")},
+    **{name: File(name, "text/css", _packed) for name in ("banner.css", "privacy.css")},
 }
-BEACON = FILES["beacon.js"].content
-BEACON_ETAG = FILES["beacon.js"].etag

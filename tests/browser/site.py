@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from collector.browser import BEACON
+from collector.browser import FILES
 
 CSP = "default-src 'none'; script-src 'self' 'inline-speculation-rules'; connect-src 'self'"
 TAG = '<script defer src="/_impersonal/beacon.js"></script>'
@@ -43,8 +43,8 @@ addEventListener("fetch", (event) => {
 });
 """
 SCRIPTS = {
-    "/_impersonal/beacon.js": BEACON,
-    "/stats/own/beacon.js": BEACON,
+    "/_impersonal/beacon.js": FILES["beacon.js"].content,
+    "/stats/own/beacon.js": FILES["beacon.js"].content,
     "/stub.js": STUB,
     "/ahead.js": AHEAD,
     "/sw.js": WORKER,
