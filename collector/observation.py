@@ -333,7 +333,7 @@ class Known(msgspec.Struct, gc=False):
     """Of the id that the pseudonym is made of; None for the day's."""
 
 
-_MOST_KNOWN = 2048  # of about 2 KiB
+_MOST_KNOWN = 2048  # of about 1 KiB, what the request said included
 _OF_THE_PAGE = frozenset(field.name for field in FIELDS if field.category == "page")
 _OF_THE_QUERY = frozenset(("utm_source", "utm_medium", "utm_campaign"))
 _CHOICE = ("act", "via", "first")  # of a consent
