@@ -18,7 +18,8 @@ from collector.declared import Value, checked
 from collector.errors import ConfigurationError
 from collector.observer import Observer, Scope, mounted
 from collector.policy import Version
-from collector.rights import Declared, Rights, Standing, Standings
+from collector.rights import Declared, Rights, Standing
+from collector.standings import Standings
 from collector.subjects import Subjects, Who
 from collector.web import Threads
 from collector.writer import Writer

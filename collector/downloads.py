@@ -11,9 +11,10 @@ from typing import Any
 
 import msgspec
 
+from collector.answers import Choice
 from collector.holdings import Holdings
 from collector.record import COLUMNS, Record
-from collector.rights import Choice, Declared
+from collector.rights import Declared
 
 FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\0")
 """How a cell begins that a spreadsheet runs (OWASP ASVS 5.0, 1.2.10), and the line ends that hide one."""

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import msgspec
 
+from collector.answers import OUTBOX, OUTBOX_DAYS, Answer, Choice, Handed
 from collector.errors import RecordError
 from collector.record import DAY_MS, LOGS, MAX_RECORD_BYTES, Record, decode, frames
-from collector.rights import OUTBOX, OUTBOX_DAYS, Answer, Change, Choice, Declared, Handed, Rights
+from collector.rights import Change, Declared, Rights
 from collector.subjects import Who
 
 CHUNK_BYTES = 128 * 1024  # searched in one go, while the event loop waits: 0.1 ms

@@ -20,9 +20,10 @@ from collector.policy import Policy
 from collector.policy_file import load
 from collector.quota import QUOTA_BYTES
 from collector.record import Clock, now_ms
-from collector.rights import Rights, Standings
+from collector.rights import Rights
 from collector.routes import Routes
 from collector.sinks import LocalFiles, Sink
+from collector.standings import Standings
 from collector.subjects import Account, Subjects
 from collector.visitor_pages import Places
 from collector.writer import Writer

@@ -34,7 +34,7 @@ from collector.record import (
     day_of,
     encode,
 )
-from collector.rights import Standings
+from collector.standings import Standings
 
 MAX_AGENT_BYTES = 512
 MAX_FORWARDED_BYTES = 1024  # the right end is kept: what the site's own proxies appended

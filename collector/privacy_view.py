@@ -5,12 +5,13 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from collector.answers import Choice
 from collector.consent import Decision
 from collector.holdings import Holdings
 from collector.policy import Attribute, Purpose, Service, Version
 from collector.policy_text import changes
 from collector.record import FIELDS, LEVELS, Record
-from collector.rights import ACCOUNT, Change, Choice, Declared, Receipt
+from collector.rights import ACCOUNT, Change, Declared, Receipt
 from collector.subjects import Who
 from collector.words import Words
 

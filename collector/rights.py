@@ -13,8 +13,6 @@ call returns; a removed row is overwritten (secure_delete). Calls wait for the d
 
 import os
 import sqlite3
-import threading
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from hashlib import blake2b
@@ -27,12 +25,9 @@ import msgspec
 from collector.declared import Value
 from collector.errors import ConfigurationError
 from collector.files import private_directory, shared_key
-from collector.record import DAY_MS, KEYS, Record
+from collector.record import DAY_MS, KEYS
 
 RIGHTS = "rights.sqlite"
-OUTBOX = "outbox"
-"""outbox/<mark>.json: the answer to an access request, for as long as OUTBOX_DAYS."""
-OUTBOX_DAYS = 1
 MARK_BYTES = 16
 ACCOUNT = "account-"
 """How the reference of an account begins, as its privacy page shows it; its pseudonym follows."""
@@ -41,7 +36,6 @@ SCHEMA = 1
 
 _SCHEMA = Path(__file__).with_suffix(".sql")
 _ERASED = None
-_COUNTER = slice(24, 28)  # of a SQLite file: changed by every transaction (file format, 1.3.7)
 
 Act = Literal["access", "erase"]
 By = Literal["site", "visitor"]
@@ -87,41 +81,6 @@ class Receipt(msgspec.Struct, frozen=True):
     done_ms: int | None
     counts: Mapping[str, int]
     """Place → what was removed there."""
-
-
-class Choice(msgspec.Struct, frozen=True):
-    """A choice that is proven: it outlives the record that it was read from."""
-
-    id: str
-    """The record's."""
-    at_ms: int
-    act: str
-    via: str
-    policy: str
-    purposes: tuple[str, ...]
-    service: str | None
-
-
-class Handed(msgspec.Struct, frozen=True):
-    """A transfer that records of a subject were part of."""
-
-    day: str
-    """UTC, as 2026-11-24."""
-    recipient: str
-    ground: str
-    """necessary, consent, law, sale or breach."""
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """outbox/<mark>.json: what the pipeline found about a subject."""
-
-    made_ms: int
-    records: list[Record]
-    """From logs and private events, oldest first, choices among them."""
-    choices: list[Choice] = []
-    """Those that are proven, oldest first."""
-    transfers: list[Handed] = []
-    """Oldest first."""
 
 
 class Rights:
@@ -244,7 +203,7 @@ class Rights:
         with self._reading() as database:
             query = "SELECT granted, at_ms FROM standing WHERE mark = ?"
             row = database.execute(query, (self.mark(subject),)).fetchone() if database else None
-        return None if row is None else (_granted(row[0]), row[1])
+        return None if row is None else (granted_of(row[0]), row[1])
 
     # ---- requests -------------------------------------------------------------------------------------
 
@@ -400,7 +359,7 @@ class Rights:
         """
         private_directory(self.path.parent)
         # Made here, because SQLite would make it readable to the group; its journal takes the same mode.
-        # Only whoever makes it closes it: see Changes.
+        # Only whoever makes it closes it: see `standings.Changes`.
         with suppress(FileExistsError):
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         try:
@@ -428,86 +387,13 @@ class Rights:
         return database
 
 
-class Changes:
-    """Whether anything was said since one last looked.
-
-    The file stays open: to close any descriptor of it would give up the locks that SQLite holds on it in
-    this process, in the middle of another thread's transaction (sqlite.org/howtocorrupt.html, 2.2).
-    """
-
-    def __init__(self, data: Path) -> None:
-        self._path = data / RIGHTS
-        self._place = (-1, -1)
-        self._descriptor = -1
-
-    def counter(self) -> bytes:
-        """What differs after every transaction, read in microseconds; empty where none was made."""
-        try:
-            found = self._path.stat()
-        except FileNotFoundError:
-            return b""
-        if (found.st_dev, found.st_ino) != self._place:  # made, or put back from a copy
-            self._descriptor = os.open(self._path, os.O_RDONLY)
-            self._place = (found.st_dev, found.st_ino)
-            weakref.finalize(self, os.close, self._descriptor)
-        return os.pread(self._descriptor, _COUNTER.stop, 0)[_COUNTER]
-
-
-class Standings:
-    """What `narrow` and `erase` said, in the memory of a worker: read anew when the file changes."""
-
-    def __init__(self, data: Path) -> None:
-        self._rights = Rights(data)
-        self._changes = Changes(data)
-        self._known: dict[int, tuple[Standing, int]] = {}
-        self._counter = b""
-        self._last = 0
-        self._day = -1
-        self._refreshing = threading.Lock()
-
-    def __bool__(self) -> bool:
-        return bool(self._known)
-
-    def refresh(self, now_ms: int) -> None:
-        """Learn what any worker was told since the last call: a few microseconds where nothing changed."""
-        with self._refreshing:
-            changes, day = self._changes.counter(), now_ms // DAY_MS
-            if not changes or (changes == self._counter and day == self._day):
-                return
-            self._read(anew=day != self._day)
-            self._counter, self._day = changes, day
-
-    def of(self, subject: str, ts_ms: int) -> Standing | None:
-        """What a subject holds at most at an instant: purposes, "erased", or None where nothing was narrowed.
-
-        What was seen before a withdrawal was granted then; of who was erased nothing stays, whenever seen.
-        """
-        granted, at_ms = self._known.get(_short(self._rights.mark(subject)), (None, 0))
-        return granted if granted == "erased" or ts_ms >= at_ms else None
-
-    def _read(self, anew: bool) -> None:
-        """Add what is new; once a day all of it, so that what has ended is forgotten."""
-        with closing(self._rights.connect()) as database:
-            newest = database.execute("SELECT coalesce(max(number), 0) FROM standing").fetchone()[0]
-            anew = anew or newest < self._last
-            query = "SELECT mark, granted, at_ms FROM standing WHERE number > ?"
-            rows = database.execute(query, (0 if anew else self._last,)).fetchall()
-        found = {_short(mark): (_granted(granted), at_ms) for mark, granted, at_ms in rows}
-        self._known = found if anew else self._known | found
-        self._last = newest
-
-
 def receipt_of(number: str) -> bytes:
     """The hash under which the receipt of an erasure is kept; its number is the visitor's alone."""
     return blake2b(number.encode(), digest_size=MARK_BYTES, person=b"receipt").digest()
 
 
-def _short(mark: bytes) -> int:
-    """Half a mark is enough to tell subjects apart, and takes half the memory of one."""
-    return int.from_bytes(mark[:8])
-
-
-def _granted(text: str | None) -> Standing:
+def granted_of(text: str | None) -> Standing:
+    """What a row of `standing` says."""
     return "erased" if text is _ERASED else frozenset(filter(None, text.split("+")))
 
 

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from collector.answers import OUTBOX_DAYS
 from collector.consent import GRANT_DAYS, REFUSAL_DAYS
 from collector.policy import Policy, Purpose, Version, fields_within
 from collector.policy_text import ACQUIRER
 from collector.record import FIELDS, KEYS, LEVELS, instant_of
-from collector.rights import OUTBOX_DAYS, RIGHTS
+from collector.rights import RIGHTS
 from pipeline import chain, check
 from pipeline.permissions import exposures
 from pipeline.status import COUNTERS_DAYS

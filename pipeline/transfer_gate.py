@@ -23,7 +23,8 @@ from typing import Any, Literal
 from collector.policy import Policy, Purpose, Version, fields_within
 from collector.policy_text import ACQUIRER
 from collector.record import DAY_MS, FIELDS, LEVELS, TIME_STEP_MS, date_of
-from collector.rights import Rights, Standings
+from collector.rights import Rights
+from collector.standings import Standings
 from pipeline import chain, kept_policy, proofs, sql
 from pipeline.engine import Engine
 from pipeline.errors import TransferError

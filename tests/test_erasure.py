@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from collector.answers import OUTBOX
 from collector.identity import Pseudonyms
 from collector.record import DAY_MS, day_of
-from collector.rights import OUTBOX, Rights, receipt_of
+from collector.rights import Rights, receipt_of
 from pipeline.demo.disk import found_on_disk
 from pipeline.rights.access import records_of
 from pipeline.run import run_once

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import msgspec
 
+from collector.answers import OUTBOX, OUTBOX_DAYS, Answer, Choice, Handed
 from collector.errors import RecordError
 from collector.record import COLUMNS, DAY_MS, RECORD_VERSION, Record, day_of, decode, frames
-from collector.rights import OUTBOX, OUTBOX_DAYS, Answer, Choice, Handed, Rights
+from collector.rights import Rights
 from pipeline import proofs, transfers
 from pipeline.engine import connect
 from pipeline.rights.frames import holding

@@ -7,7 +7,8 @@ from pathlib import Path
 import duckdb
 
 from collector.record import Clock
-from collector.rights import Changes, Request, Rights
+from collector.rights import Request, Rights
+from collector.standings import Changes
 from pipeline.errors import BusyError
 from pipeline.rights.access import answer, remove_answer
 from pipeline.rights.erasure import erase

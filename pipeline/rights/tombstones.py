@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from collector.record import Record
-from collector.rights import Standings
+from collector.standings import Standings
 
 _PSEUDONYM = re.compile(r"[0-9a-f]{32}")
 _IN_BYTES = re.compile(_PSEUDONYM.pattern.encode())

@@ -17,7 +17,7 @@ from collector.identity import Pseudonyms
 from collector.observation import Assembler, Dropped, Observation, Tools
 from collector.policy import Service
 from collector.record import DAY_MS
-from collector.rights import Standings
+from collector.standings import Standings
 from tests.asgi import FIREFOX, GOOGLEBOT
 from tests.policies import EVERYTHING, NECESSARY, measured, policy, purpose, version
 

@@ -24,13 +24,14 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from collector import Collector, ConfigurationError
+from collector.answers import Answer as Gathered
+from collector.answers import Choice, Handed
 from collector.browser import FILES
 from collector.identity import Pseudonyms, new_id
 from collector.policy import Attribute, Policy, Service
 from collector.record import COLUMNS, DAY_MS, FIELDS, LEVELS, Record, encode
-from collector.rights import Answer as Gathered
-from collector.rights import Choice, Handed, Rights, receipt_of
 from collector.rights import Request as Asked
+from collector.rights import Rights, receipt_of
 from collector.words import languages, words
 from pipeline.transfer_gate import GROUNDS
 from tests.asgi import Answer, call, cookie_header, get, http_scope, post

@@ -9,7 +9,8 @@ import pytest
 
 from collector.errors import ConfigurationError
 from collector.record import DAY_MS
-from collector.rights import Change, Request, Rights, Standings, receipt_of
+from collector.rights import Change, Request, Rights, receipt_of
+from collector.standings import Standings
 
 ANN, BEN = "aa" * 16, "bb" * 16
 RECEIPT = receipt_of("number")

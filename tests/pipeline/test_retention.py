@@ -11,9 +11,10 @@ import duckdb
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from collector.answers import OUTBOX
 from collector.policy import Attribute, Budget, Policy, Service, Version
 from collector.record import COLUMNS, DAY_MS, day_of
-from collector.rights import OUTBOX, Rights
+from collector.rights import Rights
 from pipeline import proofs
 from pipeline.check import mistakes
 from pipeline.cli import run

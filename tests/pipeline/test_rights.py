@@ -20,9 +20,10 @@ import duckdb
 import msgspec
 import pytest
 
+from collector.answers import OUTBOX, OUTBOX_DAYS, Answer, Choice, Handed
 from collector.identity import Pseudonyms
 from collector.record import DAY_MS, Record, date_of, day_of, decode, frames
-from collector.rights import OUTBOX, OUTBOX_DAYS, Answer, Choice, Handed, Rights, receipt_of
+from collector.rights import Rights, receipt_of
 from collector.sinks import LocalFiles
 from pipeline import proofs
 from pipeline.cli import run
