@@ -117,10 +117,14 @@ class _Table:
         self._rows = _Numbers()
         self.known = _Known(lambda text: self._rows[read(text)])
 
-    def coded(self, numbers: Sequence[int]) -> Coded:
+    def numbers(self, texts: Iterable[bytes]) -> Numbers:
+        """The number of each text's row."""
+        return np.fromiter(map(self.known.__getitem__, texts), np.int64)
+
+    def coded(self, numbers: Numbers) -> Coded:
         """The rows of some page views: few, where the table may be long."""
         rows = list(self._rows)
-        used, codes = np.unique(np.array(numbers, dtype=np.int64), return_inverse=True)
+        used, codes = np.unique(numbers, return_inverse=True)
         return Coded([rows[number] for number in used.tolist()], codes)
 
     def forget(self) -> None:
@@ -136,8 +140,10 @@ class _Said:
         self.times: list[Numbers] = []
         self.outcomes: list[Codes] = []
         self.visitors = _Numbers()
-        self.hits: tuple[list[int], ...] = tuple([] for _ in HIT_COLUMNS)
-        """HIT_COLUMNS of the page views, as numbers."""
+        self.visits: list[int] = []
+        """The visitor of each page view."""
+        self.targets: list[int] = []
+        self.referrers: list[int] = []
 
 
 class Columns:
@@ -193,23 +199,23 @@ class Columns:
         """Read the page views among some lines of a batch."""
         starts_ms = (times[is_view] // DAY_MS * DAY_MS).tolist()
         views = is_view.tobytes()
-        addresses, requests, referrers, agents = (list(compress(column, views)) for column in columns)
-        visitors, browsers, places, targets, linked = said.hits
-        visitors.extend(map(said.visitors.__getitem__, zip(starts_ms, addresses, agents, strict=True)))
-        browsers.extend(map(self._browsers.known.__getitem__, agents))
-        places.extend(map(self._places.known.__getitem__, addresses))
-        targets.extend(map(self._targets.known.__getitem__, requests))
-        linked.extend(map(self._referrers.known.__getitem__, referrers))
+        addresses, requests, referrers, agents = (compress(column, views) for column in columns)
+        said.visits.extend(map(said.visitors.__getitem__, zip(starts_ms, addresses, agents, strict=True)))
+        said.targets.extend(map(self._targets.known.__getitem__, requests))
+        said.referrers.extend(map(self._referrers.known.__getitem__, referrers))
 
     def _hits(self, said: _Said) -> tuple[Coded, ...]:
         """HIT_COLUMNS of a batch's page views."""
-        visitors, browsers, places, targets, linked = said.hits
+        visitors = Coded(list(said.visitors), np.array(said.visits, dtype=np.int64))
+        # An address and an agent are a visitor's, and visitors are a third as many as page views.
+        browsers = self._browsers.numbers(agent for _, _, agent in visitors.values)
+        places = self._places.numbers(address for _, address, _ in visitors.values)
         return (
-            Coded(list(said.visitors), np.array(visitors, dtype=np.int64)),
-            self._browsers.coded(browsers),
-            self._places.coded(places),
-            self._targets.coded(targets),
-            self._referrers.coded(linked),
+            visitors,
+            self._browsers.coded(browsers[visitors.codes]),
+            self._places.coded(places[visitors.codes]),
+            self._targets.coded(np.array(said.targets, dtype=np.int64)),
+            self._referrers.coded(np.array(said.referrers, dtype=np.int64)),
         )
 
     def _forget_some(self) -> None:
