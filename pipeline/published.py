@@ -7,6 +7,7 @@ published/head.json                                   how many releases there ar
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -139,6 +140,13 @@ def keys_in(database: duckdb.DuckDBPyConnection, file: Path) -> list[str | None]
         key
         for (key,) in database.execute("SELECT key FROM read_parquet($path)", {"path": str(file)}).fetchall()
     ]
+
+
+def sum_in(database: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> int:
+    """What all cells of some published files add up to."""
+    query = "SELECT CAST(sum(value) AS BIGINT) FROM read_parquet($paths)"
+    [[found]] = database.execute(query, {"paths": [str(file) for file in files]}).fetchall()
+    return int(found)
 
 
 def head_of(published: Path) -> Head:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from collector.policy import Budget, Policy, fields_within
 from collector.record import FIELDS, LEVELS, TIME_STEP_MS, Clock, date_of, iso_week
-from pipeline import goals, intervals, noise, publish, released
+from pipeline import goals, intervals, noise, publish
 from pipeline.channels import channel_of
 from pipeline.commitment import commitment, contents
 from pipeline.engine import Engine
@@ -25,7 +25,7 @@ from pipeline.errors import BudgetExhausted, LedgerError, StoreError
 from pipeline.keys import AGES, DURATIONS, edges
 from pipeline.ledger import Charge, Ledger
 from pipeline.publish import Cell
-from pipeline.published import firsts, head_of, keys_in, place
+from pipeline.published import firsts, head_of, keys_in, place, sum_in
 from pipeline.spec import CODE_VERSION, STEPS, VIEWS, Mechanism, Spec, mechanism
 from pipeline.statistics import ATTO_DELTA_PER_DAY, STATISTICS, Statistic, enabled, nano_rho, rows
 from pipeline.store import EXPIRED, Progress, batch_files, events_of, manifests
@@ -194,12 +194,11 @@ class Door:
         before = window_of(BLOCK, block.start - timedelta(1))
         # As first released: a correction must not change the windows of a block that has begun.
         found = firsts(self._published, "visitors")
-        files = [[file] for window, file in found.items() if window_of(BLOCK, window.start) == before]
+        files = {window: file for window, file in found.items() if window_of(BLOCK, window.start) == before}
         if not files:
             return tier_named(START)
-        seen = released.read(files)
-        days = (seen["end"] - seen["start"]).dt.days + 1
-        return tier_of(seen["value"].sum() / days.sum())
+        seen = sum_in(self._engine.database, list(files.values()))
+        return tier_of(seen / sum(window.length for window in files))
 
     def first_due(self, first_day: date) -> date:
         """The first day whose windows may still be released.
