@@ -63,11 +63,11 @@ class Engine:
 
     def relation(self, name: str, columns: Mapping[str, str], rows: Iterable[Sequence[Any]]) -> None:
         """Make a relation of values; `columns` is name → SQL type."""
-        declared = ", ".join(f"{column} {kind}" for column, kind in columns.items())
-        self.database.execute(f"CREATE OR REPLACE TEMP TABLE {name} ({declared})")
-        marks = ", ".join("?" * len(columns))
-        if values := list(rows):
-            self.database.executemany(f"INSERT INTO {name} VALUES ({marks})", values)  # noqa: S608
+        listed = list(rows)
+        # Column by column: to insert row by row takes DuckDB half a millisecond each.
+        values = [[row[n] for row in listed] for n in range(len(columns))]
+        cells = ", ".join(f"unnest(?::{kind}[]) AS {column}" for column, kind in columns.items())
+        self.database.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT {cells}", values)
 
     def records(self, files: Sequence[Path]) -> None:
         """Make the relation `records` of private event files; without a file it is empty."""

@@ -23,7 +23,7 @@ from collector.policy_file import load
 from pipeline import cli, terminal
 from pipeline.query import RATIOS
 from pipeline.report import statistic_named
-from pipeline.statistics import DEFAULT, STATISTICS
+from pipeline.statistics import DEFAULT, STATISTICS, enabled
 from pipeline.store import exclusive
 from pipeline.windows import Window
 from tests.pipeline.logs import frame, write
@@ -165,16 +165,16 @@ def test_everything_the_template_offers_is_valid(tmp_path: Path) -> None:
     impersonal("init", "--data", tmp_path / "data")
     lines = (tmp_path / "data" / "policy.toml").read_text().splitlines()
     start = next(n for n, line in enumerate(lines) if "Other purposes" in line)
-    offered = re.compile(r"# (\[versions|\w+ = )")
+    offered = re.compile(r'# (\[|\w+ = |"[^"]+" = )')
     bare = [
         line.removeprefix("# ") if n > start and offered.match(line) else line for n, line in enumerate(lines)
     ]
-    bare = [line.removeprefix("# ") if line == "# [budget.shares]" else line for line in bare]
     (tmp_path / "all.toml").write_text("\n".join(bare))
     policy = load(tmp_path / "all.toml")
     assert len(policy.versions[0].purposes) == 6
     assert policy.versions[0].services["shop"].mount == "/shop"
-    assert set(policy.budget.shares) <= set(STATISTICS)
+    assert set(enabled(policy)) <= set(STATISTICS)
+    assert policy.budget.goals and policy.budget.steps
 
 
 def test_policy_check_says_what_a_policy_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -534,11 +534,13 @@ def test_a_reader_that_leaves_is_no_error(published: Path) -> None:
     asking.stderr.close()
 
 
-@pytest.mark.parametrize("name", ["click", "duckdb", "pandas", "opendp"])
-def test_a_missing_extra_is_named(published: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "command"), [("click", "run"), ("duckdb", "run"), ("opendp", "run"), ("pandas", "report")]
+)
+def test_a_missing_extra_is_named(published: Path, name: str, command: str) -> None:
     """Where only the collector's own dependencies are installed, one line says what to install."""
     code = f"import sys; sys.modules[{name!r}] = None; from pipeline.cli import main; main()"
-    done = finish(start("run", "--data", published, code=code))
+    done = finish(start(command, "--data", published, code=code))
     assert 'pip install "impersonal[pipeline]"' in failed(done)
     assert len(done.stderr.splitlines()) == 1
 

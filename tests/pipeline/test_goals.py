@@ -108,7 +108,7 @@ def furthest_of(log: Log, steps: tuple[str, ...]) -> int:
 
 
 @given(acts=st.lists(st.sampled_from(["/", "/1", "/2", "signup", "order"]), max_size=12))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_funnels_are_as_in_python(engine: Engine, tmp_path: Path, acts: list[str]) -> None:
     """Whatever a visitor does: the step that one event after the other comes to."""
     log = [view(act, n) if act[0] == "/" else event(act, n) for n, act in enumerate(acts)]

@@ -358,7 +358,7 @@ def of_visits(visits: list[Log]) -> tuple[object, ...]:
 
 
 @given(data=st.data())
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_visitor_days_are_as_in_python(engine: Engine, tmp_path: Path, data: st.DataObject) -> None:
     """Whatever the log, to the second, and however ids order the events of one instant."""
     log: Log = data.draw(LOGS)
@@ -416,7 +416,7 @@ def is_within(statistic: Statistic, change: list[int]) -> bool:
 
 
 @given(log=LOGS)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_bounds_hold_on_tiny_logs(engine: Engine, tmp_path: Path, log: Log) -> None:
     """On small logs full of edges, removing any visitor-day stays within every bound."""
     for statistic, change in removals(engine, tmp_path, log):
