@@ -57,8 +57,8 @@ def _windows(published: Path, sources: tuple[str, ...], start: date, end: date) 
     names = _names(published, sources, start, end)
     if BLOCK in names:
         return [_VERY_SMALL]
-    if "week" not in names:
-        return []
+    if "week" not in names or all(STATISTICS[name].shortest == "week" for name in sources):
+        return []  # of a day, or of a week for every site
     is_list = any(name in STATISTICS and STATISTICS[name].kind == "list" for name in sources)
     return [_MEDIUM if is_list and "day" in _names(published, ("visitors",), start, end) else _SMALL]
 

@@ -157,6 +157,20 @@ def test_new_and_returning_visitors_are_told_by_their_cookie(engine: Engine, tmp
     assert cells(engine, "visitors") == {None: 7}
 
 
+@pytest.mark.parametrize("name", ["returning", "retention"])
+def test_all_days_of_a_visitor_are_one_cell(engine: Engine, tmp_path: Path, name: str) -> None:
+    """Who comes on seven days of a week changes one cell by one, and nothing while a day of theirs stays."""
+    others = [*known("b", "2026-W48", 0, 2), *known("c", "2026-W40", 6)]
+    counted = []
+    for days in (range(7), range(1), ()):
+        build_rows(engine, tmp_path, [*others, *known("a", "2026-W47", *days)])
+        counted.append(cells(engine, name))
+    whole, one_day, none = counted
+    assert whole == one_day
+    assert sum(whole.values()) == sum(none.values()) + 1
+    assert len(whole.items() - none.items()) == 1
+
+
 def test_in_a_longer_window_its_own_weeks_are_new(engine: Engine, tmp_path: Path) -> None:
     """In 28 days, whoever consented in one of their weeks."""
     block = Window("28-days", date(2026, 10, 26))

@@ -268,6 +268,9 @@ def test_windows_tell_for_which_size_they_are(tmp_path: Path) -> None:
         "Released as for a very small site: totals over 28 days"
     )
     assert report(tmp_path / "medium", "visitors", DAY, DAY).attrs["caveats"] == []
+    # Who returns is told by the week on every site: that says nothing of its size.
+    put(tmp_path / "medium", "returning", week, {"new": 700, "returning": 90})
+    assert said("medium", "unique_visitors", week).startswith("Only visitors who granted")
     with pytest.raises(NothingPublished, match="only totals over 28 days are released; ask for visitors"):
         report(tmp_path / "tiny", "devices", block.start, block.end)
 
