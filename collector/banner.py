@@ -10,15 +10,11 @@ from html import escape
 from typing import Any
 from urllib.parse import quote, quote_plus, urlsplit
 
-from starlette.requests import Request
-from starlette.responses import Response
-
 from collector import capture
 from collector.consent import Decision, Reason
 from collector.observer import ROOT_KEY, Observer, Scope, observer_of
 from collector.pages import render
 from collector.policy import Purpose
-from collector.web import NO_STORE
 from collector.words import Words, preferred, words
 
 SHOWN = "impersonal.banner"
@@ -28,7 +24,6 @@ SHOWN = "impersonal.banner"
 _MOST_QUOTED = 2000
 _PAGE = "<!-- page -->"  # where the template leaves room; no value can hold it, as values are escaped
 _SIGNALS = {Reason.GPC: "Sec-GPC", Reason.DNT: "DNT"}
-_FRAMED = {"content-security-policy": "frame-ancestors 'none'", "x-content-type-options": "nosniff"}
 
 
 class Html(str):
@@ -69,23 +64,6 @@ def make(
     path = quote(root_path) + observer.path
     html = _rendered(_Question(decision), path, spoken.language)
     return Html(html.replace(_PAGE, _page(scope) if names_page else ""))
-
-
-class Fragments:
-    """Serves the banner to pages that carry its script alone, because they come from a cache."""
-
-    def __init__(self, observer: Observer) -> None:
-        self._observer = observer
-
-    async def show(self, request: Request) -> Response:
-        """The banner as HTML; 204 where nothing is to be asked."""
-        language = request.query_params.get("language")
-        root_path = request.scope.get("root_path", "")
-        made = make(self._observer, request.scope, root_path, language, names_page=False)
-        headers = NO_STORE | _FRAMED
-        return (
-            Response(made, media_type="text/html", headers=headers) if made else Response(None, 204, headers)
-        )
 
 
 class _Question:

@@ -19,10 +19,10 @@ from collector.rate_limit import RateLimit
 from collector.record import DAY_MS, LEVELS, date_of
 from collector.rights import Rights
 from collector.subjects import Subjects, Who
+from collector.threads import Threads
 from collector.visitor_pages import language_of
 from collector.web import (
     NO_STORE,
-    Threads,
     is_json,
     is_same_origin,
     lead_back,

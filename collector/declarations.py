@@ -21,7 +21,7 @@ from collector.policy import Version
 from collector.rights import Declared, Rights, Standing
 from collector.standings import Standings
 from collector.subjects import Subjects, Who
-from collector.web import Threads
+from collector.threads import Threads
 from collector.writer import Writer
 
 _Store = Callable[[Sequence[str], Mapping[str, Value], str, int], frozenset[str]]

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from starlette.responses import Response
 
 from collector import capture, declarations
 from collector.consent import Decision, Reason
@@ -21,11 +20,9 @@ from collector.policy_file import load
 from collector.quota import QUOTA_BYTES
 from collector.record import Clock, now_ms
 from collector.rights import Rights
-from collector.routes import Routes
 from collector.sinks import LocalFiles, Sink
 from collector.standings import Standings
 from collector.subjects import Account, Subjects
-from collector.visitor_pages import Places
 from collector.writer import Writer
 
 # Every framework has types of its own for ASGI's dictionaries and none accepts another's.
@@ -108,6 +105,9 @@ class Collector:
         self._declarations = declarations.Declarations(
             self._observer, self.writer, rights, standings, subjects
         )
+        # A site has loaded Starlette's requests and responses already; a command never needs them.
+        from collector.routes import Routes  # noqa: PLC0415
+
         self._routes = Routes(
             self.policy,
             self._observer,
@@ -115,7 +115,8 @@ class Collector:
             rights,
             subjects,
             self._declarations,
-            Places(path, privacy or path + "/privacy"),
+            path,
+            privacy or path + "/privacy",
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -179,7 +180,7 @@ class Collector:
             response = await self._routes.answer(scope, receive, route)
         except Exception as error:
             self.writer.failed(error)
-            response = Response(status_code=503)
+            response = _unavailable
         await response(scope, receive, send)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -205,6 +206,12 @@ class Collector:
             await act()
         except Exception as error:  # the host starts and stops whatever becomes of the collector
             self.writer.failed(error)
+
+
+async def _unavailable(scope: Scope, receive: Receive, send: Send) -> None:
+    """The answer to a request that the collector could not take."""
+    await send({"type": "http.response.start", "status": 503, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body"})
 
 
 class _Watch(msgspec.Struct):

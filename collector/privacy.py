@@ -36,8 +36,9 @@ from collector.rate_limit import RateLimit
 from collector.record import DAY_MS, date_of
 from collector.rights import Receipt, Rights, receipt_of
 from collector.subjects import Subjects, Who
+from collector.threads import Threads
 from collector.visitor_pages import Places, answer_page, language_of
-from collector.web import NO_STORE, Threads, is_same_origin, read_body, read_form, refusal, set_cookie
+from collector.web import NO_STORE, is_same_origin, read_body, read_form, refusal, set_cookie
 from collector.words import languages
 from collector.writer import Writer
 

@@ -17,18 +17,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from collector import browser
-from collector.banner import Fragments
 from collector.beacons import Beacons, no_content
 from collector.choices import Choices
 from collector.declarations import Declarations
+from collector.fragments import Fragments
 from collector.observer import Observer, Scope
 from collector.policy import Policy
 from collector.policy_page import PolicyPage
 from collector.privacy import Privacy
 from collector.rights import Rights
 from collector.subjects import Subjects
+from collector.threads import Threads
 from collector.visitor_pages import Places
-from collector.web import App, Receive, Threads, refusal
+from collector.web import App, Receive, refusal
 from collector.writer import Writer
 
 EVENT = ("POST", "/event")
@@ -45,13 +46,20 @@ class Routes:
         rights: Rights,
         subjects: Subjects,
         declarations: Declarations,
-        places: Places,
+        path: str,
+        privacy: str,
     ) -> None:
+        """Prepare for requests.
+
+        path      below which the routes lie
+        privacy   where visitors are shown the privacy page
+        """
+        places = Places(path, privacy)
         self._beacons = Beacons(observer, writer)
         self._threads = Threads()
         self._choices = Choices(observer, writer, rights, subjects, self._threads)
         policies = PolicyPage(policy, observer.clock, places)
-        privacy = Privacy(policy, observer, writer, rights, subjects, declarations, places)
+        page = Privacy(policy, observer, writer, rights, subjects, declarations, places)
         self._routes: dict[tuple[str, str], Callable[[Request], Awaitable[Response]]] = {
             **{("GET", f"/{name}"): partial(_serve, file) for name, file in browser.FILES.items()},
             ("GET", "/banner"): Fragments(observer).show,
@@ -59,12 +67,12 @@ class Routes:
             ("POST", "/consent"): self._choices.take,
             ("GET", "/policy"): policies.show,
             ("GET", "/gpc.json"): policies.gpc,
-            ("GET", "/privacy"): privacy.show,
-            ("GET", "/privacy/data.json"): privacy.json,
-            ("GET", "/privacy/data.csv"): privacy.csv,
-            ("POST", "/privacy/request"): privacy.request,
-            ("POST", "/privacy/declared"): privacy.declared,
-            ("POST", "/privacy/erase"): privacy.erase,
+            ("GET", "/privacy"): page.show,
+            ("GET", "/privacy/data.json"): page.json,
+            ("GET", "/privacy/data.csv"): page.csv,
+            ("POST", "/privacy/request"): page.request,
+            ("POST", "/privacy/declared"): page.declared,
+            ("POST", "/privacy/erase"): page.erase,
         }
 
     async def answer(self, scope: Scope, receive: Receive, route: str) -> App:

@@ -2,12 +2,10 @@
 
 import re
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import anyio
-import anyio.to_thread
 import msgspec
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -17,7 +15,6 @@ from collector.observer import Scope
 MAX_BODY_BYTES = 4096
 BODY_S = 5.0  # a body that takes longer is not waited for
 DAY_S = 24 * 60 * 60
-AT_ONCE = 4  # calls that wait for the disk, of one worker
 
 Receive = Any
 Send = Any
@@ -25,19 +22,6 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 T = TypeVar("T")
 
 NO_STORE = {"cache-control": "no-store"}
-
-
-class Threads:
-    """Runs what waits for the disk beside the event loop, not in the threads that the host's handlers use."""
-
-    def __init__(self) -> None:
-        self._limiter: anyio.CapacityLimiter | None = None
-
-    async def run(self, act: Callable[..., T], *arguments: object, **named: object) -> T:
-        """The result of a call made in a thread."""
-        if self._limiter is None:  # made inside a running loop
-            self._limiter = anyio.CapacityLimiter(AT_ONCE)
-        return await anyio.to_thread.run_sync(partial(act, *arguments, **named), limiter=self._limiter)
 
 
 def is_same_origin(scope: Scope, own_hosts: frozenset[str]) -> bool:

@@ -156,3 +156,14 @@ def test_a_web_worker_loads_no_analytics() -> None:
     code = f"import sys, collector; print([name for name in {heavy!r} if name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "[]"
+
+
+def test_a_command_loads_no_web_framework() -> None:
+    """`import collector` leaves Starlette, asyncio and the templates to who mounts it."""
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import sys, collector; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not {"starlette.requests", "starlette.responses", "asyncio", "jinja2"} & set(loaded.stdout.split())
