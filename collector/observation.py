@@ -381,8 +381,6 @@ class Assembler:
                 meanwhile, and for a record that is too long
         """
         if seen.kind != "consent":
-            if bot := self.bot(seen.agent):
-                raise Dropped("bot", bot)
             seen = self._tools.held_to(seen)
         service = self._service(seen)
         known = self._known_of(seen, service)
@@ -413,7 +411,10 @@ class Assembler:
         return values
 
     def _known_of(self, seen: Observation, service: Service | None) -> Known:
-        """What was read of the visitor before, or is now."""
+        """What was read of the visitor before, or is now.
+
+        Raises  Dropped for a bot
+        """
         decision = seen.decision
         key = (
             id(decision),
@@ -427,6 +428,8 @@ class Assembler:
         )
         known = self._known.get(key)
         if known is None:
+            if seen.kind != "consent" and (bot := self.bot(seen.agent)):
+                raise Dropped("bot", bot)
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
             known = self._known[key] = self._read(seen, service)
