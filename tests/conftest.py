@@ -18,6 +18,9 @@ TOGETHER = ("tests/browser/", "tests/test_demo.py")
 """Each of these in one process, and first: they share a browser, or a demo that takes long to make."""
 
 
+LONG = ("tests/test_", "tests/faults/test_steps.py")
+"""Begun before the others: what takes 20 s must not be the last that one of two processes does."""
+
 APART = ("tests/collector/", "tests/faults/")
 """Each of these in a directory of its own: a Collector that is told nothing else keeps its data in ./data,
 and what it remembers of a visitor must not reach the next test."""
@@ -28,6 +31,11 @@ def _own_directory(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     if request.node.nodeid.startswith(APART):
         monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))  # for what a test starts
         monkeypatch.chdir(request.getfixturevalue("tmp_path"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests first."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
