@@ -1,7 +1,8 @@
 """The banner: what a visitor is asked, from the policy's own text, as HTML that needs no script.
 
-It is a form with two equal buttons and, one click away, a box for each purpose. banner.js only spares the
-reload. No box is ticked but those of purposes that this visitor granted before and that ask for no more now.
+It is a form with two equal buttons and, one click away, a box for each purpose. banner.js spares the reload
+and makes a choice safe to repeat. No box is ticked but those of purposes that this visitor granted before and
+that ask for no more now.
 """
 
 from collections.abc import Mapping
@@ -153,7 +154,13 @@ def _purpose(purpose: Purpose, question: _Question, say: Words) -> Mapping[str, 
 
 
 def _page(scope: Scope) -> str:
-    """The page and where its visitor came from, as hidden fields: by them a granted view is counted."""
+    """The page and where its visitor came from, as hidden fields: by them a granted view is counted.
+
+    There is no value for `once` among them, as the privacy page has one. The page is the host's, and whatever
+    its headers say a shared cache may hand it to many: neighbours behind one address would get one id. A page
+    of our own in between would take a click more. So without the script a choice on a banner that is sent
+    twice is two.
+    """
     page = scope.get("raw_path") or quote(scope["path"]).encode()
     query = scope.get("query_string", b"")
     shown = (page + (b"?" + query if query else b"")).decode("latin-1")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import date
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 from starlette.requests import Request
@@ -12,7 +12,7 @@ from collector import consent, identity
 from collector.beacons import is_view_id
 from collector.capture import Headers, picked
 from collector.consent import Choice, Decision
-from collector.identity import VisitorId
+from collector.identity import Begun, VisitorId
 from collector.observer import Observer, Scope
 from collector.policy import Version
 from collector.rate_limit import RateLimit
@@ -50,6 +50,20 @@ class ConsentForm(msgspec.Struct, frozen=True):
     """Where a form leads afterwards: a path of this site."""
     by: Literal["", "banner", "page", "signal"] = ""
     """What was used: the banner, the privacy page, or the banner that told of the browser's own signal."""
+    once: str = ""
+    """A random value of this choice alone (`identity.ONCE`), by which a repeat of it is told."""
+
+
+class _Met(NamedTuple):
+    """What a choice met."""
+
+    held: VisitorId | None
+    """The id that the browser holds, none where it was erased or taken away."""
+    begun: Begun | None
+    repeats: Literal["", "stored", "ended"] = ""
+    """Whether it was taken before: it is stored, as the browser's cookies say, or what it began has ended."""
+    is_held_back: bool = False
+    """Whether something was withdrawn that no worker records any more."""
 
 
 class Choices:
@@ -100,42 +114,46 @@ class Choices:
         choice = _choice(form, via, before, version, today)
         after = self._observer.decide_on(choice, head, now_ms)
         try:
-            held, is_held_back = await self._held(request.scope, head, before, after, now_ms)
+            met = await self._met(request.scope, head, before, after, form.once, now_ms)
         except OSError as error:
             self._writer.failed(error)
             self._writer.refuse("not_durable")
             return _not_stored(request, is_held_back=False)
-        reached = version.scope(after.granted, after.consented)["cookie"]
-        wanted = LEVELS["cookie"][reached] == "long-lived"
-        visitor = held
-        if wanted and not (held and form.act == "withdraw"):  # which prolongs nothing
-            visitor = identity.granted_id(held, today)
+        if met.repeats == "ended":
+            return refusal(409, language_of(request)("banner.ended"))
         page = form.u or referring_page(request)
+        if met.repeats == "stored":
+            return _answer(before, via, form.back or page)
+        wanted, visitor = _grants_id(after), met.held
+        if wanted and not (met.held and form.act == "withdraw"):  # which prolongs nothing
+            visitor = identity.granted_id(met.held, met.begun, today)
+        id_cookie = visitor.cookie().encode() if visitor else None
 
         record = self._observer.reported(request.scope, head, after, "consent", page)
-        record.id_cookie = visitor.cookie().encode() if visitor else None
+        record.id_cookie = id_cookie
         record.act, record.via = _act(form, choice), form.by or via
         is_new = before.choice is None and self._observer.visitor_id(head, now_ms) is None
         record.first = True if is_new else None
+        if met.begun:
+            record.record_id = met.begun.record_id(record.act, choice.cookie(), is_new)
         if not await self._writer.durable(record):
-            return _not_stored(request, is_held_back)
+            return _not_stored(request, met.is_held_back)
         # The privacy page is none of the site's pages and is not counted.
         if page and form.by != "page" and after.fields and not before.fields:
-            self._report_granting_view(request, head, after, record.id_cookie, page, form)
+            self._report_granting_view(request, head, after, id_cookie, page, form, met.begun)
 
         response = _answer(after, via, form.back or page)
         set_cookie(response, consent.COOKIE, choice.cookie(), choice.lifetime_days)
-        if wanted and visitor and visitor != held:
+        if wanted and visitor and visitor != met.held:
             set_cookie(response, identity.COOKIE, visitor.cookie(), consent.GRANT_DAYS)
         elif not wanted and identity.COOKIE in request.cookies:
             set_cookie(response, identity.COOKIE, "", 0)
         return response
 
-    async def _held(
-        self, scope: Scope, head: Headers, before: Decision, after: Decision, now_ms: int
-    ) -> tuple[VisitorId | None, bool]:
-        """The id that the browser holds, none where it was erased or taken away; what it withdraws ends
-        everywhere, and whether something did.
+    async def _met(
+        self, scope: Scope, head: Headers, before: Decision, after: Decision, once: str, now_ms: int
+    ) -> _Met:
+        """What a choice meets; what it withdraws ends everywhere. A repeat changes nothing.
 
         Before the record, so that a withdrawal holds even where that cannot be written.
 
@@ -143,20 +161,38 @@ class Choices:
         """
         is_narrower = not set(before.granted) <= set(after.granted)
 
-        def stand() -> tuple[bool, bool]:
+        def meet() -> _Met:
             subject, today = self._subjects.browser(head, now_ms), None
+            who = self._subjects.proven(Who(subject, has_id=True)) if subject else None
+            held = self._observer.visitor_id(head, now_ms) if who and who.has_id else None
+            begun = self._subjects.begun(scope, head, once, now_ms)
+            if begun and (repeats := self._repeats(begun, held, before, after)):
+                return _Met(held, begun, repeats)
             if is_narrower or subject is None:
                 today = self._subjects.of_the_day(scope, head, now_ms)
                 self._stand_today(today, after.granted, subject is not None, is_narrower, now_ms)
-            who = self._subjects.proven(Who(subject, has_id=True)) if subject else None
             if who is None or not who.has_id:
-                return False, is_narrower and today is not None
+                return _Met(None, begun, is_held_back=is_narrower and today is not None)
             if is_narrower or who.standing is not None:
                 self._rights.narrow(who.browser, after.granted, now_ms, now_ms + STANDING_DAYS * DAY_MS)
-            return True, is_narrower
+            return _Met(held, begun, is_held_back=is_narrower)
 
-        has_id, is_held_back = await self._threads.run(stand)
-        return self._observer.visitor_id(head, now_ms) if has_id else None, is_held_back
+        return await self._threads.run(meet)
+
+    def _repeats(
+        self, begun: Begun, held: VisitorId | None, before: Decision, after: Decision
+    ) -> Literal["", "stored", "ended"]:
+        """Whether a choice came before (see `_Met`).
+
+        One whose answer was lost comes without the id that it began, and is taken once more: the same id, and
+        a record that counts as a duplicate. Where the id was erased since, or something withdrawn under it,
+        the newer word stands.
+        """
+        if held:
+            is_stored = held.bits == begun.bits and _said(before) == _said(after)
+            return "stored" if is_stored else ""
+        has_ended = _grants_id(after) and self._rights.stood(begun.subject) is not None
+        return "ended" if has_ended else ""
 
     def _stand_today(
         self, subject: str | None, granted: Iterable[str], has_id: bool, is_narrower: bool, now_ms: int
@@ -179,6 +215,7 @@ class Choices:
         id_cookie: bytes | None,
         page: str,
         form: ConsentForm,
+        begun: Begun | None,
     ) -> None:
         """The page on which consent was given was shown before it could be counted: count it now, once.
 
@@ -186,7 +223,7 @@ class Choices:
         """
         view = self._observer.reported(request.scope, head, after, "view", page, form.r)
         view.id_cookie = id_cookie
-        view.view = form.w if is_view_id(form.w) else ""
+        view.view = form.w if is_view_id(form.w) else begun.record_id("view") if begun else ""
         self._writer.put(view)
 
 
@@ -216,6 +253,21 @@ def _left(
     if choice and consented and consented is not version and left:
         return consented, left & consent.refusable(consented), choice.refused | ended
     return version, left, frozenset()
+
+
+def _grants_id(decision: Decision) -> bool:
+    """Whether what holds lets the browser hold an id."""
+    version = decision.version
+    if version is None:
+        return False
+    reached = version.scope(decision.granted, decision.consented)["cookie"]
+    return LEVELS["cookie"][reached] == "long-lived"
+
+
+def _said(decision: Decision) -> tuple[object, ...]:
+    """What was chosen, when and under which version; nothing of how."""
+    choice = decision.choice
+    return (choice.version, choice.day, choice.granted, choice.refused) if choice else ()
 
 
 def _act(form: ConsentForm, choice: Choice) -> str:

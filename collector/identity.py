@@ -2,6 +2,9 @@
 
 No grant, no identifier. After a grant, 128 random bits in a first-party cookie; what is logged is a keyed
 hash of them. In daily mode (a measurement exemption), a hash under a salt that dies with its day.
+
+A choice that a browser sends twice before it holds an answer makes the same id twice: its bits are a hash,
+under the day's salt, of a random value that comes with the choice.
 """
 
 import contextlib
@@ -19,6 +22,8 @@ from collector.record import DAY_MS, KEYS, LEVELS, day_of, iso_week
 
 COOKIE = "__Host-id"
 PSEUDONYM_BYTES = 16
+ONCE = re.compile(r"[0-9a-f]{32}")
+"""The value by which a repeat of a choice is told: 128 random bits, made by the browser that chooses."""
 SALT_GRACE_MS = 30 * 60 * 1000  # queued records of yesterday are written long before 00:30
 
 _COOKIE = re.compile(rb"([0-9a-f]{32})\.(\d{4})-W(\d\d)")
@@ -38,18 +43,36 @@ class VisitorId:
         return f"{self.bits}.{self.cohort}"
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What a choice begins, the same for each of its repeats and for nothing else."""
+
+    bits: str
+    """Of the id, if it is granted one and holds none: 32 hex digits."""
+    subject: str
+    """The pseudonym of that id."""
+    seed: str
+    """Of the ids of its records: 32 hex digits, from which nobody gets back to the bits."""
+
+    def record_id(self, *told: object) -> str:
+        """The id of a record, 32 hex digits: the same again for one that tells the same."""
+        return blake2b(repr(told).encode(), key=bytes.fromhex(self.seed), digest_size=16).hexdigest()
+
+
 def new_id(today: date) -> VisitorId:
     """An identifier for a visitor who just granted one."""
     return VisitorId(secrets.token_hex(16), iso_week(today))
 
 
-def granted_id(held: VisitorId | None, today: date) -> VisitorId:
+def granted_id(held: VisitorId | None, begun: Begun | None, today: date) -> VisitorId:
     """The identifier of a visitor who grants one now: theirs for another 13 months, or a new one.
 
     It lasts as long as the consent that was just given; under the same bits access and erasure go on finding
     everything.
     """
-    return replace(held, cohort=iso_week(today)) if held else new_id(today)
+    if held:
+        return replace(held, cohort=iso_week(today))
+    return VisitorId(begun.bits, iso_week(today)) if begun else new_id(today)
 
 
 def read_id(cookie: bytes | None, today: date) -> VisitorId | None:
@@ -132,12 +155,27 @@ class Pseudonyms:
 
     def of_day(self, ts_ms: int, address: str, agent: bytes) -> str:
         """The pseudonym of an address and agent on one UTC day, 32 hex digits."""
+        text = address.encode() + b"\0" + agent
+        return blake2b(text, key=self._day_salt(ts_ms), digest_size=PSEUDONYM_BYTES).hexdigest()
+
+    def of_choice(self, ts_ms: int, address: str, agent: bytes, once: str) -> Begun:
+        """What a choice begins that came with a value as ONCE describes it.
+
+        The value opens the id as the cookie does, and scripts of the page can read it, which they cannot the
+        cookie. So it is good for its UTC day only, and for the address and agent that it came from.
+        """
+        text, salt = f"{once}{self.of_day(ts_ms, address, agent)}".encode(), self._day_salt(ts_ms)
+        bits, seed = (
+            blake2b(text, key=salt, digest_size=16, person=part).hexdigest() for part in (b"id", b"record")
+        )
+        return Begun(bits, self.of_id(bits), seed)
+
+    def _day_salt(self, ts_ms: int) -> bytes:
         day = day_of(ts_ms)
         salt = self._salt
         if salt[0] != day:
             salt = self._salt = day, shared_key(self._keys / f"salt-{day}")
-        text = address.encode() + b"\0" + agent
-        return blake2b(text, key=salt[1], digest_size=PSEUDONYM_BYTES).hexdigest()
+        return salt[1]
 
     def forget_past_days(self, now_ms: int) -> None:
         """Destroy every salt whose day is over, in memory and on disk.

@@ -78,6 +78,8 @@ class Observation(msgspec.Struct, kw_only=True, gc=False):
     act: str | None = None
     via: str | None = None
     first: bool | None = None
+    record_id: str = ""
+    """Of a choice that a browser may repeat; empty where the record gets the next one."""
 
     @property
     def is_long(self) -> bool:
@@ -481,9 +483,11 @@ class Assembler:
         return chosen
 
     def _id(self, seen: Observation, visitor: str) -> str:
-        """Unique per record; the same again for a view that a browser reports twice."""
+        """Unique per record; the same again for what a browser reports twice: a view, or a choice."""
         if seen.kind == "view" and seen.view:
             return md5(f"{visitor}|{seen.view}".encode(), usedforsecurity=False).hexdigest()
+        if seen.record_id:
+            return seen.record_id
         return self._prefix + next(self._numbers).to_bytes(6).hex()
 
 

@@ -69,6 +69,8 @@ class EraseForm(msgspec.Struct, frozen=True):
 
     what: Literal["all", "browser"]
     """all: the account's declared values as well."""
+    once: str = ""
+    """The number of the receipt, so that an erasure sent twice leaves one; without it another each time."""
 
 
 class Privacy:
@@ -160,6 +162,7 @@ class Privacy:
             done=words.get(f"privacy.done.{done}", "") if done else "",
             view=view_of(seen, words),
             now=date_of(now_ms),
+            once=secrets.token_hex(16),  # of this render alone: no cache keeps the page
         )
 
     def _find(self, who: Who, now_ms: int) -> tuple[Who, Holdings]:
@@ -253,7 +256,8 @@ class Privacy:
             return await self._page(request, 400, "unreadable")
         head, now_ms = picked(request.scope["headers"]), self._observer.clock()
         who = self._subjects.of(request.scope, head, now_ms)
-        number, decision = secrets.token_hex(16), self._observer.decide(head, now_ms)
+        number = form.once if _NUMBER.fullmatch(form.once) else secrets.token_hex(16)
+        decision = self._observer.decide(head, now_ms)
         if decision.least is not decision:  # so that an old consent cookie alone does not go on
             await self._threads.run(self._hold_today, request.scope, head, now_ms)
         if not await self._threads.run(self._erase, who, form.what, receipt_of(number), now_ms):

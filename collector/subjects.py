@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from collector import identity
 from collector.capture import Headers
-from collector.identity import Pseudonyms
+from collector.identity import Begun, Pseudonyms
 from collector.observation import MAX_AGENT_BYTES
 from collector.observer import Observer, Scope
 from collector.policy import Policy
@@ -90,6 +90,17 @@ class Subjects:
         """The pseudonym of a request's id cookie, if it has one. Raises OSError as `of` does."""
         held = self._observer.visitor_id(head, now_ms)
         return self._pseudonyms.of_id(held.bits) if held else None
+
+    def begun(self, scope: Scope, head: Headers, once: str, now_ms: int) -> Begun | None:
+        """What a choice begins; None where a repeat of it could not be told. Raises OSError as `of` does.
+
+        Takes  once: as it came. One that is no ONCE, or comes from nobody knows where, tells no repeat
+        """
+        address = self._observer.address(scope, head)
+        if address is None or not identity.ONCE.fullmatch(once):
+            return None
+        agent = head.get(b"user-agent", b"")[:MAX_AGENT_BYTES]
+        return self._pseudonyms.anew().of_choice(now_ms, address, agent, once)
 
     def of_the_day(self, scope: Scope, head: Headers, now_ms: int, *, remembered: bool = False) -> str | None:
         """The day's pseudonym of a request; None where its address is unknown. Raises OSError as `of` does.

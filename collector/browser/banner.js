@@ -9,7 +9,7 @@ try {
     // A page that carries the tag twice still asks once.
     if ($banner.onsubmit) return;
     const $status = $banner.querySelector("[role=status]");
-    let $busy, $before;
+    let $busy, $before, $chosen, once;
 
     // Whoever came in by the keyboard goes back to where they were.
     $banner.addEventListener("focusin", $event => {
@@ -40,17 +40,32 @@ try {
       if ($busy) return;
       $busy = true;
       $status.textContent = "";
+      const act = $event.submitter.value;
       const $fields = new FormData($event.target);
+      const purposes = $fields.getAll("purposes");
+      // 128 random bits, in memory only, by which the server knows a choice again whose answer was lost. Another
+      // choice gets others, and so does one that the server refuses as ended (409).
+      if ($chosen != act + purposes) {
+        $chosen = act + purposes;
+        once = "";
+        crypto.getRandomValues(new Uint8Array(16)).forEach($byte => {
+          once += ($byte + 256).toString(16).slice(1);
+        });
+      }
       const body = JSON.stringify({
-        act: $event.submitter.value,
+        act,
+        once,
+        purposes,
         by: $fields.get("by"),
-        purposes: $fields.getAll("purposes"),
         w: window.impersonal && impersonal.w,
         u: (location.pathname + location.search).slice(0, 2000),
         r: document.referrer.split("/", 3).join("/")
       });
       fetch($event.target.action, { method: "POST", body, keepalive: true })
-        .then($answer => $answer.ok ? $close() : $fail(), $fail);
+        .then($answer => {
+          if ($answer.status == 409) $chosen = 0;
+          $answer.ok ? $close() : $fail();
+        }, $fail);
     };
 
     // Gone back to: the choice may have been made on a later page.

@@ -1,22 +1,28 @@
 """The banner in a real browser, on a real site around which the real collector stands."""
 
+import json
+import re
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
+from playwright.sync_api import Route as Routed
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from collector import Collector, MemorySink, banner
+from collector.identity import Pseudonyms
 from collector.record import Record, decode, frames
 from tests.asgi import FIREFOX
 from tests.browser.site import Site
@@ -310,6 +316,76 @@ def test_a_choice_that_cannot_be_stored_is_said_and_can_be_made_again(arrive: Ar
     visitor.page.wait_for_selector("text=Your choice is stored.")
     assert [text for text in visitor.noise if "ERR_INTERNET_DISCONNECTED" not in text] == []
     visitor.noise.clear()
+
+
+def test_a_double_click_is_one_choice(arrive: Arrive, mounted: Mounted) -> None:
+    """The script sends it once."""
+    visitor = arrive()
+    visitor.open("/double")
+    before = len(mounted.records("consent"))
+    visitor.page.locator(f"{SHOWN} button[value=grant]").dblclick()
+    visitor.page.wait_for_selector("text=Your choice is stored.")
+    (choice,) = mounted.records("consent")[before:]
+    assert (choice.act, choice.first) == ("grant", True)
+
+
+@pytest.mark.parametrize("choose", [("Accept all",), ("Choose", "Statistics", "Save my choice")])
+def test_a_choice_whose_answer_was_lost_is_made_once(
+    arrive: Arrive, mounted: Mounted, choose: tuple[str, ...]
+) -> None:
+    """The site has stored it, the browser knows nothing of it; the next click sends the same choice."""
+    visitor = arrive()
+    path = f"/lost/{'/'.join('a' for _ in choose)}"
+    visitor.open(path)
+    before, bodies = len(mounted.records("consent")), []
+
+    def lose(route: Routed) -> None:
+        """Hand the request on, and its answer to nobody."""
+        host = mounted.origin.removeprefix("http://")  # a name that the browser alone resolves
+        connection = HTTPConnection("127.0.0.1", int(host.partition(":")[2]), timeout=10)
+        headers = {**route.request.headers, "host": host}
+        connection.request("POST", "/_impersonal/consent", route.request.post_data, headers)
+        assert connection.getresponse().status == 200
+        connection.close()
+        route.abort("connectionreset")
+
+    visitor.page.on("request", lambda request: bodies.append(request.post_data))
+    visitor.page.route("**/_impersonal/consent", lose, times=1)
+    press(visitor.page, *choose)
+    visitor.page.wait_for_selector("text=could not be stored")
+    assert cookies(visitor) == set()
+    press(visitor.page, choose[-1])
+    visitor.page.wait_for_selector("text=Your choice is stored.")
+    assert len({body for body in bodies if body and '"once"' in body}) == 1
+
+    first, second = mounted.records("consent")[before:]
+    assert (first.id, first.visitor, first.first) == (second.id, second.visitor, True)
+    assert mounted.wait_for_view(path).visitor == first.visitor
+    (cookie,) = (each for each in visitor.context.cookies() if each.get("name") == "__Host-id")
+    bits = str(cookie.get("value")).partition(".")[0]
+    assert Pseudonyms(Path("data")).of_id(bits) == first.visitor
+    assert [text for text in visitor.noise if "ERR_CONNECTION_RESET" not in text] == []
+    visitor.noise.clear()
+
+
+def test_another_choice_after_a_lost_answer_has_a_value_of_its_own(arrive: Arrive) -> None:
+    """Who accepted, heard nothing and now rejects is not repeating anything."""
+    visitor = arrive()
+    visitor.open("/changed")
+    values: list[str] = []
+
+    def note(route: Routed) -> None:
+        values.append(json.loads(route.request.post_data or "")["once"])
+        route.fulfill(status=409 if len(values) == 3 else 503)
+
+    visitor.page.route("**/_impersonal/consent", note)
+    for number, words in enumerate(("Accept all", "Reject all", "Reject all", "Reject all")):
+        press(visitor.page, words)
+        visitor.page.wait_for_selector("text=could not be stored")
+        assert len(values) == number + 1
+    assert values[1] == values[2] and len(set(values)) == 3
+    assert all(re.fullmatch("[0-9a-f]{32}", value) for value in values)
+    visitor.noise.clear()  # the browser's own, of the statuses
 
 
 def test_pages_from_a_cache_and_pages_without_a_tag(arrive: Arrive) -> None:

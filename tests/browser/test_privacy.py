@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlencode
+from urllib.request import Request as UrlRequest
+from urllib.request import urlopen
 
 import pytest
 import uvicorn
@@ -20,9 +23,11 @@ from starlette.routing import Route
 
 from collector import Collector
 from collector.policy import Attribute, Service
+from collector.record import Record
 from collector.rights import Rights
 from collector.words import languages, words
 from tests.asgi import FIREFOX
+from tests.faults.host import read
 from tests.policies import EVERYTHING, NECESSARY, policy, purpose, version
 
 DESK = {"width": 1200, "height": 900}
@@ -63,6 +68,7 @@ class Served:
     """The site, and its data directory."""
 
     def __init__(self, data: Path, port: int) -> None:
+        self.data = data
         self.rights = Rights(data)
         self.origin = f"http://localhost:{port}"
         self.evil = f"http://elsewhere.example:{port}"
@@ -81,6 +87,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield Served(data, listener.getsockname()[1])
         server.should_exit = server.force_exit = True
         thread.join()
+
+
+def consents(served: Served) -> list[Record]:
+    """Consents as they lie in the logs."""
+    return [record for record in read(served.data)[0] if record.kind == "consent"]
 
 
 def newcomer(chromium: Browser, size: dict[str, int], scripts: bool = True) -> BrowserContext:
@@ -247,3 +258,22 @@ def test_the_keyboard_reaches_every_switch(chromium: Browser, served: Served) ->
             tab.keyboard.press("Enter")
         tab.wait_for_selector("text=Your settings are saved")
         assert tab.is_checked("#purpose-statistics")
+
+
+def test_settings_sent_twice_are_saved_once(chromium: Browser, served: Served) -> None:
+    """Without a script: a double click sends the form as often as the browser likes, and makes one id."""
+    with newcomer(chromium, DESK, scripts=False) as context:
+        tab = context.new_page()
+        tab.goto(f"{served.origin}/privacy")
+        once = tab.locator("[name=once]").first.get_attribute("value") or ""
+        form = {"act": "grant", "by": "page", "once": once}
+        sender = {"origin": served.origin, "user-agent": FIREFOX}
+        before = consents(served)
+        # The form as this page would have sent it, with an answer that the browser never saw.
+        urlopen(UrlRequest(f"{served.origin}/_impersonal/consent", urlencode(form).encode(), sender)).close()
+        tab.dblclick("button[value=grant]")
+        tab.wait_for_selector("text=Your settings are saved")
+        reference = tab.inner_text(".facts code")
+        made = [record for record in consents(served) if record not in before]
+        assert {record.visitor for record in made} == {reference}
+        assert len({record.id for record in made}) == 1

@@ -469,6 +469,22 @@ def test_erasing_everything_holds_at_once_and_leaves_a_receipt(own: Site) -> Non
     assert own.rights.receipt(receipt_of("0" * 32)) is None
 
 
+def test_an_erasure_sent_twice_leaves_one_receipt_with_what_was_removed(own: Site) -> None:
+    """The second comes from a browser that heard nothing of the first: the same number, the same counts."""
+    cookies = own.grant("statistics")
+    own.act("declared", "act=save&name=city&value=Almaty", cookies)
+    once = own.show(cookies).rsplit('name="once" value="', 1)[1][:32]
+    answers = [own.act("erase", f"what=all&once={once}", cookies) for _ in range(2)]
+    assert [answer.headers("location") for answer in answers] == 2 * [["/privacy?done=erased#receipt"]]
+    numbers = {answer.cookies["__Host-receipt"].value for answer in answers}
+    (number,) = numbers
+    receipt = own.rights.receipt(receipt_of(number))
+    assert receipt is not None and receipt.counts == {"declared": 1}
+    assert "malformed" not in {
+        own.act("erase", "what=all&once=malformed", cookies).cookies["__Host-receipt"].value
+    }
+
+
 def signed_in(scope: Any) -> str | None:
     return dict(scope["headers"]).get(b"x-account", b"").decode() or None
 
