@@ -8,7 +8,7 @@ release is drawn from by at most the statistic's bound, and each day it covers p
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -308,11 +308,17 @@ class Door:
 
 
 def release_due(
-    data: Path, policy: Policy, clock: Clock, first_day: date, progress: Progress | None = None
+    data: Path,
+    policy: Policy,
+    clock: Clock,
+    first_day: date,
+    progress: Progress | None = None,
+    between: Callable[[], None] = lambda: None,
 ) -> list[Outcome]:
     """Release every window that is due and not yet out, in order of time; doing it again changes nothing.
 
     first_day   the site's first day; later days are released even when nothing happened on them
+    between     what else is done after each window; it may remove records, none of them is in use then
     Raises      LedgerError, PolicyError; a release over budget is an outcome, not an error
     """
     now_ms = clock()
@@ -333,6 +339,7 @@ def release_due(
             for window, pairs in groupby(due, key=lambda pair: pair[0]):
                 report("releasing statistics", (window.end - first_due).days, total)
                 outcomes += door.release(window, [statistic for _, statistic in pairs], tier)
+                between()
             block = window_of(BLOCK, block.end + timedelta(1))
         report("releasing statistics", total, total)
     shutil.rmtree(spill, ignore_errors=True)

@@ -6,6 +6,7 @@ one goes on from there.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,8 +54,10 @@ class Unfinished(ImpersonalError):  # noqa: N818
 def run_once(data: Path, policy: Policy, clock: Clock, progress: Progress) -> Round:
     """Do all that is due at one instant.
 
-    What visitors asked for comes first and retention last, so neither waits for an operator to mend what
-    statistics fail for. Then records may go that were never counted; nothing is released that lacks them.
+    What visitors asked for comes first, and again wherever no records are in use, so that an erasure waits
+    for the logs to be read or one window to be released, not for the whole round. Retention comes last, and
+    neither waits for an operator to mend what statistics fail for. Then records may go that were never
+    counted; nothing is released that lacks them.
 
     Raises  Unfinished where something went wrong that a user or the machine causes, with what was done;
             BusyError, OSError; what was committed before stays
@@ -67,11 +70,10 @@ def run_once(data: Path, policy: Policy, clock: Clock, progress: Progress) -> Ro
         return now_ms
 
     def ask() -> None:
-        destroy_salts(data, instant)
-        done.requests = carry_out(data, instant)
+        done.requests += carry_out(data, instant)
 
     def publish() -> None:
-        _publish(data, policy, instant, progress, done)
+        _publish(data, policy, instant, progress, done, lambda: attempt(ask))
 
     def forget() -> None:
         # A day over its retention is released before its records go, if it can be.
@@ -79,14 +81,18 @@ def run_once(data: Path, policy: Policy, clock: Clock, progress: Progress) -> Ro
         forget_workers(data, instant)
 
     wrong: list[Exception] = []
+
+    def attempt(step: Callable[[], object]) -> None:
+        try:
+            step()
+        except Exception as error:
+            if not is_expected(error):
+                raise
+            wrong.append(error)
+
     with exclusive(data):
-        for step in (ask, publish, forget):
-            try:
-                step()
-            except Exception as error:
-                if not is_expected(error):
-                    raise
-                wrong.append(error)
+        for step in (lambda: destroy_salts(data, instant), ask, publish, forget):
+            attempt(step)
     if wrong:
         raise Unfinished(done, "; ".join(dict.fromkeys(map(in_a_line, wrong)))) from wrong[0]
     return done
@@ -104,15 +110,18 @@ def let_go(data: Path, policy: Policy, clock: Clock, *, is_counted: bool) -> Exp
     return found
 
 
-def _publish(data: Path, policy: Policy, clock: Clock, progress: Progress, done: Round) -> None:
-    """From the logs to what is published, noted as it is done."""
+def _publish(
+    data: Path, policy: Policy, clock: Clock, progress: Progress, done: Round, ask: Callable[[], None]
+) -> None:
+    """From the logs to what is published, noted as it is done; `ask` in between."""
     kept_policy.keep(data, policy, clock)
     done.changed = kept_policy.changed(policy, kept_policy.kept(data))
     since = first_day(data, policy, clock)
     done.ingested = ingest(data, clock, progress)
     proofs.keep(data)
+    ask()
     done.sealed = seal(data, clock, since)
     done.removed_segments = remove_logs(data)
     if mistakes := check.mistakes(policy):
         raise PolicyError(mistakes)
-    done.outcomes = release_due(data, policy, clock, resumes_on(data, since), progress)
+    done.outcomes = release_due(data, policy, clock, resumes_on(data, since), progress, ask)

@@ -29,13 +29,14 @@ from pipeline import proofs
 from pipeline.cli import run
 from pipeline.days import remove_logs, seal
 from pipeline.demo.disk import found_on_disk
-from pipeline.errors import BusyError
+from pipeline.errors import BusyError, StoreError
 from pipeline.ingest import ingest
 from pipeline.retention import expire
 from pipeline.rights.access import answer, records_of
 from pipeline.rights.erasure import erase
 from pipeline.rights.frames import overwrite
 from pipeline.rights.requests import answer_beside, carry_out
+from pipeline.run import Unfinished, run_once
 from pipeline.store import batch_files, events_of, exclusive, find_segments, manifests
 from pipeline.transfer_gate import Order
 from pipeline.transfers import transfer
@@ -340,6 +341,52 @@ def test_an_answer_beside_an_erasure_leaves_nothing(data: Path, monkeypatch: pyt
     rights.ask(SUBJECT, CLOSED_MS)
     answer_beside(data, lambda: CLOSED_MS)
     assert not list((data / OUTBOX).iterdir())
+
+
+def test_an_erasure_does_not_wait_for_the_end_of_a_long_round(tmp_path: Path) -> None:
+    """Asked for while logs are read or windows released, it is done before the next window is."""
+    rights, subjects = Rights(tmp_path), (SUBJECT, OTHER, f"{0x99:032x}")
+    for day in (DAY, NEXT_DAY):
+        write(tmp_path, [by(subject, number, day=day) for number, subject in enumerate(subjects)], day=day)
+    now_ms = noon_ms() + 2 * DAY_MS
+    asked: list[str] = []
+    found: list[set[str]] = []
+
+    def progress(what: str, done: int, total: int) -> None:
+        """One visitor asks with each step that a round tells of."""
+        found.append(set(found_on_disk(tmp_path, list(subjects))))
+        if what in ("reading the logs", "releasing statistics") and len(asked) < len(subjects[:2]):
+            asked.append(subjects[len(asked)])
+            rights.erase(asked[-1], receipt_of(asked[-1]), now_ms - 1000, now_ms + DAY_MS)
+
+    done = run_once(tmp_path, CONSENTED, lambda: now_ms, progress)
+    assert [request.subject for request in done.requests] == asked == [SUBJECT, OTHER]
+    assert found[-1] == {subjects[2]}, "before the round has ended"
+    assert {outcome.state for outcome in done.outcomes} == {"released"}
+    for subject in asked:
+        receipt = rights.receipt(receipt_of(subject))
+        assert receipt is not None and receipt.done_ms is not None
+
+
+def test_an_erasure_that_fails_beside_a_release_keeps_nothing_from_publication(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The round releases what is due, says once what went wrong, and the next one erases."""
+    write(tmp_path, [by(SUBJECT, 1), by(OTHER, 2)])
+    now_ms = noon_ms() + DAY_MS
+    ask_to_erase(tmp_path, SUBJECT, now_ms)
+    with monkeypatch.context() as broken:
+        broken.setattr("pipeline.rights.requests.erase", unwritable)
+        with pytest.raises(Unfinished, match=r"^the disk is full$") as caught:
+            run_once(tmp_path, CONSENTED, lambda: now_ms, lambda *_: None)
+    assert {outcome.state for outcome in caught.value.done.outcomes} == {"released"}
+    assert Rights(tmp_path).requests()
+    run_once(tmp_path, CONSENTED, lambda: now_ms, lambda *_: None)
+    assert found_on_disk(tmp_path, [SUBJECT]) == {}
+
+
+def unwritable(*_: object) -> None:
+    raise StoreError("the disk is full")
 
 
 @pytest.fixture
