@@ -14,13 +14,13 @@ from collector.capture import Headers, picked
 from collector.consent import Choice, Decision
 from collector.identity import Begun, VisitorId
 from collector.observer import Observer, Scope
-from collector.policy import Version
+from collector.policy import Policy, Version
 from collector.rate_limit import RateLimit
-from collector.record import DAY_MS, LEVELS, date_of
+from collector.record import DAY_MS, date_of
 from collector.rights import Rights
 from collector.subjects import Subjects, Who
 from collector.threads import Threads
-from collector.visitor_pages import language_of
+from collector.visitor_pages import Places, answer_page, language_of
 from collector.web import (
     NO_STORE,
     is_json,
@@ -70,13 +70,21 @@ class Choices:
     """Answers for consent."""
 
     def __init__(
-        self, observer: Observer, writer: Writer, rights: Rights, subjects: Subjects, threads: Threads
+        self,
+        policy: Policy,
+        observer: Observer,
+        writer: Writer,
+        rights: Rights,
+        subjects: Subjects,
+        places: Places,
     ) -> None:
+        self._controller = policy.controller
+        self._places = places
         self._observer = observer
         self._writer = writer
         self._rights = rights
         self._subjects = subjects
-        self._threads = threads
+        self._threads = Threads()
         self._limit = RateLimit()  # each is a sync of the disk
 
     async def show(self, request: Request) -> Response:
@@ -90,7 +98,7 @@ class Choices:
             return refusal(403, "this request came from another site: choose on the site's own page")
         head = picked(request.scope["headers"])
         if not self._limit.allows(self._observer.address(request.scope, head)):
-            return refusal(429, "too many choices from this address: please wait a moment and try again")
+            return refusal(429, language_of(request)("banner.often"))  # a page would cost more than a choice
         body = await read_body(request.receive)
         form = read_form(request, body, ConsentForm, ("purposes",)) if body is not None else None
         if form is None:
@@ -118,13 +126,13 @@ class Choices:
         except OSError as error:
             self._writer.failed(error)
             self._writer.refuse("not_durable")
-            return _not_stored(request, is_held_back=False)
+            return self._refuse(request, 503, "banner.failed")
         if met.repeats == "ended":
-            return refusal(409, language_of(request)("banner.ended"))
+            return self._refuse(request, 409, "banner.ended")
         page = form.u or referring_page(request)
         if met.repeats == "stored":
             return _answer(before, via, form.back or page)
-        wanted, visitor = _grants_id(after), met.held
+        wanted, visitor = after.grants_id, met.held
         if wanted and not (met.held and form.act == "withdraw"):  # which prolongs nothing
             visitor = identity.granted_id(met.held, met.begun, today)
         id_cookie = visitor.cookie().encode() if visitor else None
@@ -137,7 +145,7 @@ class Choices:
         if met.begun:
             record.record_id = met.begun.record_id(record.act, choice.cookie(), is_new)
         if not await self._writer.durable(record):
-            return _not_stored(request, met.is_held_back)
+            return self._refuse(request, 503, "banner.failed_held" if met.is_held_back else "banner.failed")
         # The privacy page is none of the site's pages and is not counted.
         if page and form.by != "page" and after.fields and not before.fields:
             self._report_granting_view(request, head, after, id_cookie, page, form, met.begun)
@@ -149,6 +157,14 @@ class Choices:
         elif not wanted and identity.COOKIE in request.cookies:
             set_cookie(response, identity.COOKIE, "", 0)
         return response
+
+    def _refuse(self, request: Request, status: int, why: str) -> Response:
+        """What became of a choice that was not taken, in words: as a page where a form sent it."""
+        words = language_of(request)
+        if is_json(request):
+            return refusal(status, words(why))
+        values = {"controller": self._controller, "page": "privacy", "problem": words(why)}
+        return answer_page(request, "refused", self._places, words, status=status, **values)
 
     async def _met(
         self, scope: Scope, head: Headers, before: Decision, after: Decision, once: str, now_ms: int
@@ -189,9 +205,10 @@ class Choices:
         the newer word stands.
         """
         if held:
-            is_stored = held.bits == begun.bits and _said(before) == _said(after)
+            choice = after.choice
+            is_stored = held.bits == begun.bits and choice is not None and choice.repeats(before.choice)
             return "stored" if is_stored else ""
-        has_ended = _grants_id(after) and self._rights.stood(begun.subject) is not None
+        has_ended = after.grants_id and self._rights.stood(begun.subject) is not None
         return "ended" if has_ended else ""
 
     def _stand_today(
@@ -255,21 +272,6 @@ def _left(
     return version, left, frozenset()
 
 
-def _grants_id(decision: Decision) -> bool:
-    """Whether what holds lets the browser hold an id."""
-    version = decision.version
-    if version is None:
-        return False
-    reached = version.scope(decision.granted, decision.consented)["cookie"]
-    return LEVELS["cookie"][reached] == "long-lived"
-
-
-def _said(decision: Decision) -> tuple[object, ...]:
-    """What was chosen, when and under which version; nothing of how."""
-    choice = decision.choice
-    return (choice.version, choice.day, choice.granted, choice.refused) if choice else ()
-
-
 def _act(form: ConsentForm, choice: Choice) -> str:
     """What a record says was done; a form of checkboxes grants or refuses by what is ticked."""
     if form.act != "choose":
@@ -284,11 +286,6 @@ def _state(decision: Decision) -> dict[str, object]:
         "reason": decision.reason,
         "policy": decision.version.id if decision.version else None,
     }
-
-
-def _not_stored(request: Request, is_held_back: bool) -> Response:
-    """That a choice could not be stored, and what became of it nevertheless."""
-    return refusal(503, language_of(request)("banner.failed_held" if is_held_back else "banner.failed"))
 
 
 def _answer(decision: Decision, via: str, back: str) -> Response:

@@ -56,6 +56,10 @@ class Choice:
             purposes += f"-{'+'.join(sorted(self.refused))}"
         return f"1|{self.version}|{self.day}|{purposes}|{self.began}|{self.via}"
 
+    def repeats(self, other: "Choice | None") -> bool:
+        """Whether another one of the same day says the same, in whatever way it was made."""
+        return other is not None and replace(other, began=self.began, via=self.via) == self
+
     @property
     def lifetime_days(self) -> int:
         """How long the choice holds."""
@@ -118,6 +122,14 @@ class Decision:
     def levels(self) -> Levels:
         """The precision that records reach in each category."""
         return self.version.scope(self.recorded, self.consented) if self.version else {}
+
+    @property
+    def grants_id(self) -> bool:
+        """Whether the browser may hold an id."""
+        if self.version is None:
+            return False
+        reached = self.version.scope(self.granted, self.consented)["cookie"]
+        return LEVELS["cookie"][reached] == "long-lived"
 
     @cached_property
     def fields(self) -> tuple[Field, ...]:

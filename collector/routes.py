@@ -56,15 +56,14 @@ class Routes:
         """
         places = Places(path, privacy)
         self._beacons = Beacons(observer, writer)
-        self._threads = Threads()
-        self._choices = Choices(observer, writer, rights, subjects, self._threads)
+        choices = Choices(policy, observer, writer, rights, subjects, places)
         policies = PolicyPage(policy, observer.clock, places)
         page = Privacy(policy, observer, writer, rights, subjects, declarations, places)
         self._routes: dict[tuple[str, str], Callable[[Request], Awaitable[Response]]] = {
             **{("GET", f"/{name}"): partial(_serve, file) for name, file in browser.FILES.items()},
             ("GET", "/banner"): Fragments(observer).show,
-            ("GET", "/consent"): self._choices.show,
-            ("POST", "/consent"): self._choices.take,
+            ("GET", "/consent"): choices.show,
+            ("POST", "/consent"): choices.take,
             ("GET", "/policy"): policies.show,
             ("GET", "/gpc.json"): policies.gpc,
             ("GET", "/privacy"): page.show,

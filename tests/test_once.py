@@ -198,6 +198,9 @@ def test_what_ended_since_is_not_revived_by_a_repeat(tmp_path: Path, ending: str
         assert "came a second time" in json.loads(late.body)["error"]
     assert read(data) == before
     assert Rights(data).standing(subject) == standing == ("erased" if ending == "erased" else {"necessary"})
+    sent_by_form = post(Worker(data).collector, "/_impersonal/consent", f"act=grant&once={ONCE}".encode())
+    assert sent_by_form.status == 409
+    assert b"came a second time" in sent_by_form.body and b"<h1>" in sent_by_form.body
     anew = Worker(data).choose(secrets.token_hex(16))
     assert anew.status == 200 and bits(anew) not in ("", bits(granted))
     assert Worker(data).choose(ONCE, "refuse").status == 200, "a refusal is taken whenever it comes"

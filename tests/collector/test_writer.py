@@ -121,6 +121,22 @@ def test_a_consent_that_cannot_be_stored_is_not_given() -> None:
 
 
 @pytest.mark.parametrize("language", languages())
+def test_a_form_that_cannot_be_stored_is_answered_with_a_page(tmp_path: Path, language: str) -> None:
+    """Whoever chose without a script reads what happened, in their language, and finds the way on."""
+    sink = TroubledSink()
+    site = Collector(SITE, policy=CONSENTED, sink=sink, data=tmp_path)
+    sink.error = OSError(28, "No space left on device")
+    answer = post(site, "/_impersonal/consent", b"act=grant", [("accept-language", language)])
+    assert (answer.status, answer.headers("set-cookie")) == (503, [])
+    assert answer.headers("content-type") == ["text/html; charset=utf-8"]
+    assert answer.headers("cache-control") == ["no-store"]
+    page = answer.body.decode()
+    assert f'<html lang="{language}">' in page and 'role="alert"' in page
+    assert words(language)("banner.failed") in page
+    assert 'href="/_impersonal/privacy#settings"' in page
+
+
+@pytest.mark.parametrize("language", languages())
 def test_a_withdrawal_holds_though_its_record_cannot_be_stored(tmp_path: Path, language: str) -> None:
     """503 and no cookie, but an older cookie collects nothing any more; and the answer says so. Of what turns
     nothing off it says that nothing more is collected."""
