@@ -13,7 +13,7 @@ from collector.beacons import is_view_id
 from collector.capture import Headers, picked
 from collector.consent import Choice, Decision
 from collector.identity import Begun, VisitorId
-from collector.observer import Observer, Scope
+from collector.observer import Observer, Scope, mounted
 from collector.policy import Policy, Version
 from collector.rate_limit import RateLimit
 from collector.record import DAY_MS, date_of
@@ -88,9 +88,8 @@ class Choices:
         self._limit = RateLimit()  # each is a sync of the disk
 
     async def show(self, request: Request) -> Response:
-        """What holds for this browser, and whether it is still to be asked."""
-        decision = self._observer.decide(picked(request.scope["headers"]), self._observer.clock())
-        return JSONResponse(_state(decision), headers=NO_STORE)
+        """What holds for this browser, whatever an older cookie says, and whether it is still to be asked."""
+        return JSONResponse(_state(mounted(request.scope).decision(request.scope)), headers=NO_STORE)
 
     async def take(self, request: Request) -> Response:
         """Grant, refuse, withdraw or choose."""
@@ -131,7 +130,7 @@ class Choices:
             return self._refuse(request, 409, "banner.ended")
         page = form.u or referring_page(request)
         if met.repeats == "stored":
-            return _answer(before, via, form.back or page)
+            return _answer(mounted(request.scope).decision(request.scope), via, form.back or page)
         wanted, visitor = after.grants_id, met.held
         if wanted and not (met.held and form.act == "withdraw"):  # which prolongs nothing
             visitor = identity.granted_id(met.held, met.begun, today)

@@ -433,7 +433,8 @@ def test_a_choice_with_an_id_widens_no_neighbours(tmp_path: Path) -> None:
 
 
 def test_an_old_cookie_grants_the_host_nothing_after_a_withdrawal_or_an_erasure(tmp_path: Path) -> None:
-    """granted(scope) follows the visitor's latest word, within a tick of the writer thread."""
+    """granted(scope) follows the visitor's latest word, within a tick of the writer thread; so does what the
+    collector tells a script."""
     asked: list[frozenset[str]] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -452,6 +453,8 @@ def test_an_old_cookie_grants_the_host_nothing_after_a_withdrawal_or_an_erasure(
         time.sleep(0.3)
         get(site.collector, headers=[cookies])
         assert asked[-1] == {"necessary"}
+        told = json.loads(get(site.collector, "/_impersonal/consent", headers=[cookies]).body)
+        assert (told["granted"], told["ask"]) == (["necessary"], False)
 
 
 def test_the_granting_view_is_reported_once_with_its_source() -> None:
