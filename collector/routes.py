@@ -27,7 +27,6 @@ from collector.policy_page import PolicyPage
 from collector.privacy import Privacy
 from collector.rights import Rights
 from collector.subjects import Subjects
-from collector.threads import Threads
 from collector.visitor_pages import Places
 from collector.web import App, Receive, refusal
 from collector.writer import Writer
