@@ -19,7 +19,7 @@ from pipeline import sql
 from pipeline.errors import BudgetExhausted, LedgerError
 from pipeline.published import START, Head
 
-_SCHEMA = 2
+_SCHEMA = 3
 _PATIENCE_S = 600  # another process may be counting a large window inside its transaction
 
 
@@ -36,6 +36,9 @@ class Charge:
     spec_hash: str
     """Identifies what was run, with all its public parameters."""
     code_version: str
+    paid_by: str = ""
+    """The release whose charge pays for this one as well, because each of them counts other visitor-days, by
+    the same rules: of an hour the first one of its day. Empty where it pays itself."""
 
 
 class Ledger:
@@ -99,6 +102,8 @@ class Ledger:
         """The stored bytes of a release; None where it was charged instead, or why it cannot be."""
         if (stored := self.output(release_id)) is not None:
             return stored
+        if charge.paid_by not in ("", release_id):
+            return self._unpaid(release_id, charge)
         refused = None
         self._database.execute("SAVEPOINT charged")
         try:
@@ -109,10 +114,21 @@ class Ledger:
         self._database.execute("RELEASE charged")
         return refused
 
+    def _unpaid(self, release_id: str, charge: Charge) -> BudgetExhausted | None:
+        """Why another release's charge does not pay for one; None where it does."""
+        paid = self.charges(charge.paid_by)
+        if charge.nano_rho <= paid[0] and charge.atto_delta <= paid[1]:
+            return None
+        return BudgetExhausted(
+            f"{release_id} needs ρ = {charge.nano_rho / 1e9:g}, {charge.paid_by} has paid {paid[0] / 1e9:g} "
+            "for both: it stays unpublished"
+        )
+
     def _store(self, release_id: str, charge: Charge, output: bytes) -> None:
         head = self.head().after(release_id, output)
-        row = (release_id, charge.spec_hash, charge.code_version, output, head.number, head.hash)
-        self._database.execute("INSERT INTO release VALUES (?, ?, ?, ?, ?, ?)", row)
+        made = (release_id, charge.spec_hash, charge.code_version, output, charge.paid_by or release_id)
+        query = "INSERT INTO release VALUES (?, ?, ?, ?, ?, ?, ?)"
+        self._database.execute(query, (*made, head.number, head.hash))
 
     def head(self, number: int | None = None) -> Head:
         """The newest head, or the one after so many releases; START where there is no such."""
@@ -133,10 +149,10 @@ class Ledger:
         return (int(row[0]), int(row[1])) if row else (0, 0)
 
     def charges(self, release_id: str) -> tuple[int, int]:
-        """ρ (billionths) and δ (1e-18) that a release charged to each of its days."""
+        """ρ (billionths) and δ (1e-18) that a release charged to each of its days; 0 where it did not."""
         query = "SELECT max(nano_rho), max(atto_delta) FROM charge WHERE release_id = ?"
         row = self._database.execute(query, (release_id,)).fetchone()
-        return int(row[0]), int(row[1])
+        return int(row[0] or 0), int(row[1] or 0)
 
     def output(self, release_id: str) -> bytes | None:
         """The stored bytes of a release; None where there is no such release."""
@@ -144,11 +160,25 @@ class Ledger:
         return None if found is None else bytes(found)  # type: ignore[call-overload]
 
     def releases(self) -> dict[str, list[str]]:
-        """Every release and the days it was charged to."""
+        """Every release and the days that were charged for it."""
         days: dict[str, list[str]] = {}
-        for release_id, day in self._database.execute("SELECT release_id, day FROM charge ORDER BY day"):
+        query = (
+            "SELECT release.release_id, charge.day FROM charge "
+            "JOIN release ON release.paid_by = charge.release_id ORDER BY charge.day, release.number"
+        )
+        for release_id, day in self._database.execute(query):
             days.setdefault(release_id, []).append(day)
         return days
+
+    def paid_by(self, release_id: str) -> str:
+        """The release whose charge pays for one; empty where there is no such release."""
+        found = self._one("SELECT paid_by FROM release WHERE release_id = ?", release_id)
+        return "" if found is None else str(found)
+
+    def spec_hash(self, release_id: str) -> str:
+        """What identifies how a release was drawn; empty where there is no such release."""
+        found = self._one("SELECT spec_hash FROM release WHERE release_id = ?", release_id)
+        return "" if found is None else str(found)
 
     def spent(self, day: str) -> tuple[int, int]:
         """ρ (billionths) and δ (1e-18) charged to a day."""

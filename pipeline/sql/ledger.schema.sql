@@ -1,4 +1,4 @@
--- cap: one row per UTC day; charge: one row per (release, UTC day); release: one row per release
+-- cap: one row per UTC day; charge: one row per (release that pays, UTC day); release: one row per release
 --
 -- SQLite. What a day has spent only grows: nothing here can be changed or removed, not even by replacing.
 -- Amounts are whole: ρ in billionths, δ in units of 1e-18.
@@ -26,10 +26,14 @@ CREATE TABLE IF NOT EXISTS release (
   spec_hash TEXT NOT NULL,
   code_version TEXT NOT NULL,
   output BLOB NOT NULL,
+  -- The release whose charge pays for it: itself, but for the hours of a day, which its first hour pays for.
+  paid_by TEXT NOT NULL,
   -- The place in the chain of all releases, from 1, and the hash that chains this one to the one before.
   number INTEGER NOT NULL UNIQUE,
   head TEXT NOT NULL
 ) STRICT;
+
+CREATE INDEX IF NOT EXISTS release_paid_by ON release (paid_by);
 
 -- NOT EXISTS, not a comparison: a day without a cap compares as NULL, which would let the charge pass.
 CREATE TRIGGER IF NOT EXISTS charge_within_cap BEFORE INSERT ON charge
@@ -44,8 +48,22 @@ WHEN NOT EXISTS (
 BEGIN SELECT RAISE(ABORT, 'budget exhausted'); END;
 
 CREATE TRIGGER IF NOT EXISTS release_is_charged BEFORE INSERT ON release
-WHEN NOT EXISTS (SELECT 1 FROM charge WHERE charge.release_id = NEW.release_id)
+WHEN NOT EXISTS (SELECT 1 FROM charge WHERE charge.release_id = NEW.paid_by)
 BEGIN SELECT RAISE(ABORT, 'a release without a charge'); END;
+
+CREATE TRIGGER IF NOT EXISTS release_pays_itself BEFORE INSERT ON release
+WHEN NEW.paid_by != NEW.release_id AND NOT (
+  NEW.release_id GLOB '*/hour/????-??-??T??'
+  AND NEW.paid_by = substr(NEW.release_id, 1, length(NEW.release_id) - 2) || '00'
+)
+BEGIN SELECT RAISE(ABORT, 'a release that another pays for'); END;
+
+-- Of hours that one charge pays for, each counts visitor-days that no earlier one does: never one before.
+CREATE TRIGGER IF NOT EXISTS hour_is_later BEFORE INSERT ON release
+WHEN EXISTS (
+  SELECT 1 FROM release WHERE release.paid_by = NEW.paid_by AND release.release_id > NEW.release_id
+)
+BEGIN SELECT RAISE(ABORT, 'an hour after a later one'); END;
 
 CREATE TRIGGER IF NOT EXISTS release_is_next BEFORE INSERT ON release
 WHEN NEW.number != (SELECT coalesce(max(release.number), 0) + 1 FROM release)
@@ -75,5 +93,5 @@ BEGIN SELECT RAISE(ABORT, 'append only'); END;
 CREATE TRIGGER IF NOT EXISTS release_not_deleted BEFORE DELETE ON release
 BEGIN SELECT RAISE(ABORT, 'append only'); END;
 
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 COMMIT;

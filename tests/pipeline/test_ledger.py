@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -115,12 +116,13 @@ CHEATS: dict[str, str] = {
     "over the cap": "INSERT INTO charge VALUES ('b', '2026-11-23', 14000001, 0)",
     "a negative charge": "INSERT INTO charge VALUES ('b', '2026-11-23', -1, 0)",
     "a cap beyond the guarantee": "INSERT INTO cap VALUES ('2030-01-01', 15000001, 0)",
-    "a release without a charge": "INSERT INTO release VALUES ('b', '', '', x'00', 2, '')",
-    "a release out of its order": "INSERT INTO release VALUES ('paid', '', '', x'00', 3, '')",
+    "a release without a charge": "INSERT INTO release VALUES ('b', '', '', x'00', 'b', 2, '')",
+    "a release that another pays for": "INSERT INTO release VALUES ('b', '', '', x'00', 'paid', 2, '')",
+    "a release out of its order": "INSERT INTO release VALUES ('paid', '', '', x'00', 'paid', 3, '')",
     "a second cap": "INSERT INTO cap VALUES ('2026-11-23', 15000000, 0)",
     "a replaced cap": "INSERT OR REPLACE INTO cap VALUES ('2026-11-23', 15000000, 0)",
     "a replaced charge": "INSERT OR REPLACE INTO charge VALUES ('a', '2026-11-23', 1, 0)",
-    "a replaced release": "REPLACE INTO release VALUES ('a', '', '', x'00', 2, '')",
+    "a replaced release": "REPLACE INTO release VALUES ('a', '', '', x'00', 'a', 2, '')",
     "an upserted charge": """
         INSERT INTO charge VALUES ('a', '2026-11-23', 1, 0) ON CONFLICT DO UPDATE SET nano_rho = 1
     """,
@@ -131,6 +133,35 @@ CHEATS: dict[str, str] = {
     "a deleted charge": "DELETE FROM charge WHERE release_id = 'a'",
     "a deleted release": "DELETE FROM release",
 }
+
+
+HOUR = "realtime/hour/2026-11-23T"
+
+
+def hour(nano_rho: int = 1_000_000) -> Charge:
+    return replace(charge(nano_rho, DAYS[:1]), paid_by=f"{HOUR}00")
+
+
+def test_the_hours_of_a_day_are_one_charge(path: Path) -> None:
+    """The first pays for all, in one transaction or many; none comes before a later one, or costs more."""
+    with Ledger(path) as ledger:
+        dear = {f"{HOUR}{n:02}": hour(CAP + 1) for n in range(2)}
+        refused = ledger.each_once(dear, lambda names: [b"never"] * len(names))
+        assert [type(each) for each in refused.values()] == [BudgetExhausted] * 2
+        found = ledger.each_once(
+            {f"{HOUR}{n:02}": hour() for n in range(3)}, lambda names: [b"x"] * len(names)
+        )
+        assert list(found.values()) == [b"x"] * 3
+        assert ledger.once(f"{HOUR}04", hour(), lambda: b"later") == b"later"
+        with pytest.raises(
+            BudgetExhausted, match=r"T05 needs ρ = 0.002, realtime/hour/2026-11-23T00 has paid"
+        ):
+            ledger.once(f"{HOUR}05", hour(2_000_000), pytest.fail)
+        with pytest.raises(sqlite3.IntegrityError, match="an hour after a later one"):
+            ledger.once(f"{HOUR}03", hour(), lambda: b"out of order")
+        assert ledger.spent(DAYS[0]) == (1_000_000, 0)
+        assert ledger.releases() == {f"{HOUR}{n:02}": [DAYS[0]] for n in (0, 1, 2, 4)}
+        assert ledger.charges(f"{HOUR}00")[0] == 1_000_000 and ledger.charges(f"{HOUR}01")[0] == 0
 
 
 @pytest.mark.parametrize("statement", CHEATS.values(), ids=CHEATS)
