@@ -1,5 +1,6 @@
 """What to know when reading a statistic, in sentences, judged from published files alone."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import date
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from pipeline import intervals, released
 from pipeline.errors import NothingPublished
+from pipeline.keys import HOURS
 from pipeline.published import is_correction, manifest_of
 from pipeline.rates import RATIOS
 from pipeline.statistics import STATISTICS
@@ -34,6 +36,10 @@ _BOUNDS = {
     "page_scroll": "A browser without the script reports no scrolling, which counts as none",
     "returning": _GRANTED,
     "retention": _GRANTED,
+    "realtime": (
+        "A visitor-day counts in the UTC hour it was first seen in; who was not known when that hour "
+        "was released is in none, which no interval covers: the day's own release has them"
+    ),
 }
 """What no interval covers, by statistic."""
 _CUT = "Page views above 10 of a visitor-day are not counted, which no interval covers"
@@ -49,6 +55,8 @@ def caveats(published: Path, statistic: str, start: date, end: date) -> list[str
         found.append(_cut(published, start, end))
     if "visitors" in sources:
         found += _coverage(published, start, end)
+    if "realtime" in sources:
+        found += _until(published, start, end)
     return found + list(dict.fromkeys(_BOUNDS[name] for name in sources if name in _BOUNDS))
 
 
@@ -85,6 +93,14 @@ def _names(published: Path, sources: tuple[str, ...], start: date, end: date) ->
         return {window.name for window in released.inside(published, sources, start, end)}
     except NothingPublished:
         return set()
+
+
+def _until(published: Path, start: date, end: date) -> Iterator[str]:
+    """Of which days how many hours are released, where not all are."""
+    hours = Counter(window.start for window in released.inside(published, ("realtime",), start, end))
+    for day, count in hours.items():
+        if count < len(HOURS):
+            yield f"Of {day} the hours until {count:02}:00 UTC are released"
 
 
 def _coverage(published: Path, start: date, end: date) -> list[str]:

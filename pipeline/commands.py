@@ -265,10 +265,12 @@ def _seconds(text: str | None) -> int | None:
 @click.option(
     "--by",
     metavar="WHAT",
-    help="page, entry page, country, browser, device, visitor, bounce rate, …; the totals unless given.",
+    help="page, entry page, country, browser, bounce rate, realtime, …; the totals unless given.",
 )
-@click.option("--from", "start", type=_DAY, help="First UTC day.  [default: 27 days before the last]")
-@click.option("--to", "end", type=_DAY, help="Last UTC day.  [default: yesterday]")
+@click.option(
+    "--from", "start", type=_DAY, help="First UTC day.  [default: 27 before the last; of realtime, the last]"
+)
+@click.option("--to", "end", type=_DAY, help="Last UTC day.  [default: yesterday; of realtime, today]")
 @click.option("--each", is_flag=True, help="Every released window by itself instead of their sum.")
 @click.option("--consistent", is_flag=True, help="For display: nothing below zero, lists add up to totals.")
 @click.option("--against", type=_DAY, help="Compare with as many days from this UTC day on.")
@@ -294,11 +296,13 @@ def report(
     impersonal report --from 2026-11-16 --to 2026-11-22 --against 2026-11-09
     impersonal report --by page --from 2026-11-16 --to 2026-11-22 --format csv
     impersonal report --by countries --consistent --format json
+    impersonal report --by realtime
     """
     from pipeline import report as published  # noqa: PLC0415
 
-    last = end.date() if end else datetime.now(UTC).date() - timedelta(1)
-    first = start.date() if start else last - timedelta(27)
+    is_of_today = published.is_of_today(by)
+    last = end.date() if end else datetime.now(UTC).date() - timedelta(not is_of_today)
+    first = start.date() if start else last - timedelta(0 if is_of_today else 27)
     if first > last:
         raise click.BadParameter(f"{first} is after {last}: swap them", param_hint="--from")
     if against and (each or consistent):

@@ -3,12 +3,16 @@
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from pathlib import Path
+
+import duckdb
+import msgspec
 
 from collector.record import KEYS
 from pipeline.errors import StoreError
-from pipeline.store import private_directory, replace_private
+from pipeline.store import manifest_of, private_directory, replace_private
 
 KEY = "commitment.key"
 
@@ -23,8 +27,32 @@ def contents(files: Iterable[Path]) -> bytes:
     return "".join(lines).encode()
 
 
+def consumed(database: duckdb.DuckDBPyConnection, files: Iterable[Path]) -> list[bytes]:
+    """What each batch of an open day took from the logs: what `commitment` seals of it, joined.
+
+    The day grows by batches, and a batch keeps this line when rows are erased from it. So a later list that
+    does not begin with an earlier one tells that the day's records were put back, or read anew.
+
+    Raises  StoreError
+    """
+    lines = []
+    for file in files:
+        taken = msgspec.structs.replace(manifest_of(database, file), removed={}, cut=0)
+        lines.append(f"{file.parent.name}/{file.name} ".encode() + msgspec.json.encode(taken) + b"\n")
+    return lines
+
+
+def begins_with(data: Path, release_id: str, inputs: str, lines: Iterable[bytes]) -> bool:
+    """Whether a release has sealed these lines, or the first of them.
+
+    Raises  StoreError, OSError
+    """
+    grown: Iterator[bytes] = accumulate(lines, initial=b"")
+    return any(commitment(data, release_id, held) == inputs for held in grown)
+
+
 def commitment(data: Path, release_id: str, held: bytes) -> str:
-    """HMAC-SHA256 over a release and the `contents` it was drawn from, 64 hex digits.
+    """HMAC-SHA256 over a release and what it was drawn from, `contents` or `consumed`, 64 hex digits.
 
     Counts or plain checksums would tell whoever guesses the rest of the data whether one visitor is in it.
     Under its own name no release has the commitment of another: equal ones would tell that nothing happened

@@ -2,6 +2,7 @@
 
 published/<statistic>/<window>-<first day>.parquet    cells, and a manifest in the file's metadata
 published/<statistic>/<window>-<first day>.2.parquet  the same, corrected; the first one stays
+published/<statistic>/hour-<day>T<hour>.parquet       an hour of a day that was open
 published/head.json                                   how many releases there are, and their chained hash
 """
 
@@ -9,7 +10,6 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -17,10 +17,10 @@ import msgspec
 
 from pipeline.engine import connect
 from pipeline.errors import StoreError
-from pipeline.windows import Window
+from pipeline.windows import Window, window_named
 
 HEAD = "head.json"
-_FILE = re.compile(r"(?P<window>[\w-]+)-(?P<start>\d{4}-\d\d-\d\d)(?:\.(?P<number>\d+))?\.parquet")
+_FILE = re.compile(r"(?P<window>[\w-]+)-(?P<start>\d{4}-\d\d-\d\d(?:T\d\d)?)(?:\.(?P<number>\d+))?\.parquet")
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _number(file: Path) -> int:
 def window_of_file(file: Path) -> Window | None:
     """The window that a published file is of; None for one that is no release."""
     found = _FILE.fullmatch(file.name)
-    return Window(found["window"], date.fromisoformat(found["start"])) if found else None
+    return window_named(found["window"], found["start"]) if found else None
 
 
 def _released(published: Path, statistic: str) -> dict[Window, list[Path]]:

@@ -11,20 +11,23 @@ import pandas as pd
 
 from pipeline import consistency, intervals, released
 from pipeline.caveats import caveats
-from pipeline.errors import NotComparable, UnknownStatistic
+from pipeline.errors import NotComparable, NothingPublished, UnknownStatistic
 from pipeline.intervals import Estimate
 from pipeline.rates import RATIOS
 from pipeline.released import COLUMNS
 from pipeline.statistics import STATISTICS, Statistic
-from pipeline.windows import Window
+from pipeline.windows import TIERS, Window
 
-__all__ = ["COLUMNS", "COMPARED", "RATIOS", "compare", "consistent", "report", "windows"]
+__all__ = ["COLUMNS", "COMPARED", "RATIOS", "compare", "consistent", "realtime", "report", "windows"]
 
 COMPARED = [
     *("statistic", "key", "start", "end", "before_start", "before_end"),
     *("value", "before", "difference", "lower", "upper", "distinguishable"),
 ]
 """lower, upper: of the difference; distinguishable: whether zero lies outside of them."""
+
+REALTIME = "realtime"
+"""The statistic whose windows are hours of a day that may still be open."""
 
 _MANY = 20
 """Differences, from which on chance alone is likely to make one of them stand out."""
@@ -47,13 +50,18 @@ def report(published: Path, statistic: str, start: date, end: date) -> pd.DataFr
     """A statistic over a range of days: one row per key, in COLUMNS, largest first.
 
     Sums the released windows inside the range, none twice. start and end are what they cover. A key that
-    was above its threshold in some of the windows only is left out: a sum over those would be too low.
+    was above its threshold in some of the windows only is left out: a sum over those would be too low. Hours
+    of days that were open are not summed: each has its row, in order of time.
     attrs["notes"] says in sentences what is missing, attrs["caveats"] what windows there are and what the
     intervals do not cover.
 
     Raises  UnknownStatistic; NothingPublished, naming the ranges that are
     """
     found = released.disjoint(released.inside(published, _sources(statistic), start, end))
+    if REALTIME in _sources(statistic):
+        frame = windows(published, statistic, start, end)
+        frame.attrs["notes"] = released.gaps(list(found), start, end)
+        return frame
     frame, left_out = released.summed(released.read(found.values()), list(found))
     notes = released.gaps(list(found), start, end)
     if left_out:
@@ -62,6 +70,37 @@ def report(published: Path, statistic: str, start: date, end: date) -> pd.DataFr
         frame = _rates(statistic, frame)
     frame = frame.sort_values(["value", "key"], ascending=[False, True], ignore_index=True)
     frame.attrs = {"notes": notes, "caveats": caveats(published, statistic, start, end)}
+    return frame
+
+
+def realtime(published: Path, day: date) -> pd.DataFrame:
+    """The visitors of a day that may still be open: one row per hour that is released, then all so far.
+
+    Where no hour of it is, the visitors of the last released window, in COLUMNS as well; attrs["notes"] says
+    so. attrs["caveats"] as report.
+
+    Raises  NothingPublished where there is no such window either
+    """
+    try:
+        hours = report(published, REALTIME, day, day)
+    except NothingPublished:
+        return _last_released(published, day)
+    frame = pd.concat([hours, report(published, "visitors_so_far", day, day)], ignore_index=True)
+    frame.attrs = dict(hours.attrs)
+    return frame
+
+
+def _last_released(published: Path, day: date) -> pd.DataFrame:
+    """The visitors of the last window that is released, and why it is not today's."""
+    known = released.inside(published, ("visitors",), date.min, day)
+    last = max(known, key=lambda window: (window.end, -window.length))
+    frame = report(published, "visitors", last.start, last.end)
+    least = next(tier.visitors_per_day for tier in TIERS if tier.realtime)
+    frame.attrs["notes"] = [
+        f"No hour of {day} is released: only sites that publish {least:,} visitors a day or more, and whose "
+        f"policy gives {REALTIME} a share, release them, each a minute after its end. These are the visitors "
+        f"of {last.start if last.length == 1 else f'{last.start} to {last.end}'}, which was released last"
+    ]
     return frame
 
 
@@ -79,8 +118,9 @@ def consistent(
     Raises  as report; NothingPublished also where there is no total for the days of a list
     """
     if each:
-        spans = released.inside(published, _sources(statistic), start, end)
-        frame = pd.concat([consistent(published, statistic, span.start, span.end) for span in spans])
+        found = released.inside(published, _sources(statistic), start, end)
+        spans = dict.fromkeys((window.start, window.end) for window in found)
+        frame = pd.concat([consistent(published, statistic, *span) for span in spans])
         frame.attrs = {"caveats": caveats(published, statistic, start, end)}
         return frame.reset_index(drop=True)
     raw = report(published, statistic, start, end)

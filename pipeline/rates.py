@@ -106,6 +106,7 @@ RATIOS = {
     "funnel_rate": reached("funnels"),
     "unique_visitors": total("returning"),
     "returning_rate": share("returning", lambda key: key == "returning"),
+    "visitors_so_far": total("realtime"),
     "exit_rate": quotient("exit_pages", "pages", most=1),
     "time_on_page": quotient("page_seconds", "pages"),
     "scroll_depth": quotient("page_scroll", "pages", most=100),

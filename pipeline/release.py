@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import groupby
@@ -19,18 +20,33 @@ from collector.policy import Budget, Policy, fields_within
 from collector.record import FIELDS, LEVELS, TIME_STEP_MS, Clock, date_of, iso_week
 from pipeline import goals, intervals, noise, publish
 from pipeline.channels import channel_of
-from pipeline.commitment import commitment, contents
+from pipeline.commitment import begins_with, commitment, consumed, contents
 from pipeline.engine import Engine
 from pipeline.errors import BudgetExhausted, LedgerError, StoreError
+from pipeline.kept_policy import as_kept, kept
 from pipeline.keys import AGES, DURATIONS, edges
 from pipeline.ledger import Charge, Ledger
 from pipeline.publish import Cell
-from pipeline.published import firsts, head_of, keys_in, place, sum_in
+from pipeline.published import firsts, head_of, keys_in, manifest_in, place, sum_in
 from pipeline.spec import CODE_VERSION, STEPS, VIEWS, Mechanism, Spec, mechanism
 from pipeline.statistics import ATTO_DELTA_PER_DAY, STATISTICS, Statistic, enabled, nano_rho, rows
-from pipeline.store import EXPIRED, Progress, batch_files, events_of, manifests
+from pipeline.store import EXPIRED, Progress, batch_files, events_of, is_sealed, manifests
 from pipeline.terms import purpose_days
-from pipeline.windows import BLOCK, START, Tier, Window, last_closed_day, tier_named, tier_of, window_of
+from pipeline.windows import (
+    BLOCK,
+    HOUR,
+    START,
+    Hour,
+    Tier,
+    Window,
+    hours_over,
+    last_closed_day,
+    open_days,
+    tier_named,
+    tier_of,
+    window_named,
+    window_of,
+)
 
 PURPOSE = "statistics"
 _THREADS = 2  # that draw noise
@@ -204,16 +220,18 @@ class Door:
         """The first day whose windows may still be released.
 
         What an earlier run passed by, because its policy named other statistics or another tier, is not
-        made up later: the events of those days may be gone by then.
+        made up later: the events of those days may be gone by then. The hours of an open day are ahead of
+        the releases of the days before it.
         """
-        return max([first_day, *(date.fromisoformat(days[-1]) for days in self.known.values())])
+        closed = [days for name, days in self.known.items() if not _is_hour(name)]
+        return max([first_day, *(date.fromisoformat(days[-1]) for days in closed)])
 
     def due(self, block: Window, tier: Tier, first_day: date, now_ms: int) -> list[tuple[Window, Statistic]]:
         """What a block's windows owe so far, in order of time; no day of a statistic comes out twice."""
         owed = [
             (window, row)
             for name, row in self._rows.items()
-            if (length := row.window(tier))
+            if (length := row.window(tier)) and length != HOUR
             for window in block.inside(length)
             if window.end >= first_day and window.is_closed(now_ms)
             if not any((name, day) in self._taken for day in window.days)
@@ -222,11 +240,56 @@ class Door:
 
     def release(self, window: Window, statistics: Iterable[Statistic], tier: Tier) -> list[Outcome]:
         """Make the releases of a window, but for those that another process made meanwhile."""
-        specs = []
-        for row in statistics:
-            drawn = mechanism(row, nano_rho(self._shares[row.name], tier.nano_rho))
-            specs.append(Spec(row, window, drawn, row.public_keys(self._policy)))
-        return self._publish(specs, tier.nano_rho)
+        return self._publish([self._spec(row, window, tier) for row in statistics], tier.nano_rho)
+
+    def _spec(self, row: Statistic, window: Window, tier: Tier) -> Spec:
+        drawn = mechanism(row, nano_rho(self._shares[row.name], tier.nano_rho))
+        return Spec(row, window, drawn, row.keys_of(window, self._policy))
+
+    def release_hours(self, day: date, now_ms: int) -> list[Outcome]:
+        """Make the releases of the hours of an open day that are over, where its tier has any.
+
+        A visitor-day is first seen in one hour, so all hours of a day together are one vector of which it
+        changes one cell by one: the first pays for all. Whoever turns up with records of an hour that is
+        released is in none. Never out of order, and no hour once the records behind it are not what
+        earlier hours were drawn from: then who was counted could be counted again.
+        """
+        block = window_of(BLOCK, day)
+        # The tier is not known before the last day that it follows from is released.
+        is_tier_known = window_of("day", block.start - timedelta(1)).is_closed(now_ms)
+        hours = hours_over(day, now_ms)
+        if not (is_tier_known and hours) or is_sealed(self._data, str(day)):
+            return []
+        tier = self.tier(block)
+        outcomes = []
+        for row in self._rows.values():
+            specs = [self._spec(row, hour, tier) for hour in hours] if row.window(tier) == HOUR else []
+            new = [spec for spec in specs if spec.release_id not in self.known]
+            if not new:
+                continue
+            if why := self._broken_off(specs[0], specs[: -len(new)]):
+                outcomes.append(Outcome(new[0].release_id, "refused", why))
+            else:
+                outcomes += self._publish(new, tier.nano_rho)
+        return outcomes
+
+    def _broken_off(self, first: Spec, known: Sequence[Spec]) -> str:
+        """Why no more hours of a day are released; empty where they go on, or begin."""
+        if not known:
+            return ""
+        last, day = known[-1].release_id, first.window.start
+        if self._ledger.spec_hash(first.release_id) != first.hash:
+            return f"the hours of {day} began under other shares, or by another version: on with tomorrow's"
+        files = batch_files(events_of(self._data, str(day)))
+        lines = consumed(self._engine.database, files)
+        with self._stored(last) as file:
+            inputs = manifest_in(self._engine.database, file).inputs
+        if not begins_with(self._data, last, inputs, lines):
+            return (
+                f"the records of {day} are not those that {last} was counted from, with more: they were put "
+                "back from a copy or read anew; on with tomorrow's hours"
+            )
+        return ""
 
     def correct(self, release_id: str, why: str) -> Outcome:
         """Make a release once more: a second charge to its days, of what they have left, and a second file.
@@ -236,7 +299,9 @@ class Door:
         if release_id not in self.known:
             raise LedgerError(f"{release_id} was never released: name one like visitors/day/2026-11-24")
         name, length, start, *_ = release_id.split("/")
-        statistic, window = STATISTICS[name], Window(length, date.fromisoformat(start))
+        statistic, window = STATISTICS[name], window_named(length, start)
+        if window is None or isinstance(window, Hour):
+            raise LedgerError(f"{release_id} was of an open day: correct what its day has been released as")
         first = f"{name}/{length}/{start}"
         number = 1 + sum(f"{known}/".startswith(f"{first}/") for known in self.known)
         caps = {day: self._ledger.cap(day)[0] for day in window.days}
@@ -255,10 +320,16 @@ class Door:
 
     def _keys(self, release_id: str) -> list[str | None]:
         """The keys that a release named, as the ledger has it."""
+        with self._stored(release_id) as file:
+            return keys_in(self._engine.database, file)
+
+    @contextmanager
+    def _stored(self, release_id: str) -> Iterator[Path]:
+        """A file with what the ledger has of a release."""
         with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
             file.write(self._ledger.output(release_id) or b"")
             file.flush()
-            return keys_in(self._engine.database, Path(file.name))
+            yield Path(file.name)
 
     def _publish(self, specs: Sequence[Spec], cap_nano_rho: int) -> list[Outcome]:
         """Charge, make, store and publish releases of one window, but for those that are known."""
@@ -283,14 +354,15 @@ class Door:
     def _charge(self, spec: Spec, cap_nano_rho: int) -> Charge:
         cost = spec.mechanism.nano_rho, spec.mechanism.atto_delta
         cap = cap_nano_rho, ATTO_DELTA_PER_DAY
-        return Charge(spec.window.days, *cost, *cap, spec.hash, CODE_VERSION)
+        return Charge(spec.window.days, *cost, *cap, spec.hash, CODE_VERSION, spec.paid_by)
 
     def _make(self, specs: Sequence[Spec]) -> Iterator[bytes]:
         """The files of releases of one window, each with its noise. To be asked for when they are paid."""
         self._load(specs[0].window)
 
         def drawn(spec: Spec, inputs: str, counts: Counts) -> bytes:
-            cells = noisy_cells(spec.statistic, spec.window, spec.mechanism, counts)
+            public = {key: counts[0][key] for key in spec.public_keys}
+            cells = noisy_cells(spec.statistic, spec.window, spec.mechanism, (public, counts[1]))
             return publish.encode(cells, spec.manifest(inputs))
 
         sealed = [commitment(self._data, spec.release_id, self._held) for spec in specs]
@@ -301,10 +373,19 @@ class Door:
 
     def _load(self, window: Window) -> None:
         """Build a window's visitor-days, unless the last release was of the same."""
-        if self._loaded != window:
-            files = [file for day in window.days for file in batch_files(events_of(self._data, day))]
+        if self._loaded == window:
+            return
+        files = [file for day in window.days for file in batch_files(events_of(self._data, day))]
+        if isinstance(window, Hour):
+            # Whose record counts must not change between two hours: as the policy said first. Of the whole
+            # day, for nobody is first seen in an hour who was there before.
+            policy = as_kept(self._policy, kept(self._data))
+            build(self._engine, files, policy, window_of("day", window.start))
+            self._held = b"".join(consumed(self._engine.database, files))
+        else:
             build(self._engine, files, self._policy, window)
-            self._loaded, self._held = window, contents(files)
+            self._held = contents(files)
+        self._loaded = window
 
 
 def release_due(
@@ -316,6 +397,8 @@ def release_due(
     between: Callable[[], None] = lambda: None,
 ) -> list[Outcome]:
     """Release every window that is due and not yet out, in order of time; doing it again changes nothing.
+
+    Closed days first, then the hours of open ones that are over.
 
     first_day   the site's first day; later days are released even when nothing happened on them
     between     what else is done after each window; it may remove records, none of them is in use then
@@ -341,6 +424,9 @@ def release_due(
                 outcomes += door.release(window, [statistic for _, statistic in pairs], tier)
                 between()
             block = window_of(BLOCK, block.end + timedelta(1))
+        for day in open_days(now_ms):
+            if day >= first_day:
+                outcomes += door.release_hours(day, now_ms)
         report("releasing statistics", total, total)
     shutil.rmtree(spill, ignore_errors=True)
     return outcomes
@@ -371,3 +457,7 @@ def correct(data: Path, policy: Policy, clock: Clock, release_id: str, why: str)
 
 def _statistic_of(release_id: str) -> str:
     return release_id.split("/", maxsplit=1)[0]
+
+
+def _is_hour(release_id: str) -> bool:
+    return release_id.split("/")[1] == HOUR

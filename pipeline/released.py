@@ -28,7 +28,7 @@ def inside(published: Path, statistics: Sequence[str], start: date, end: date) -
         for window, file in newest(published, statistic).items():
             files.setdefault(window, []).append(file)
     whole = [window for window, found in files.items() if len(found) == len(statistics)]
-    ordered = sorted(whole, key=lambda window: (window.start, window.length))
+    ordered = sorted(whole, key=lambda window: (window.span_ms[0], window.length))
     found = {window: files[window] for window in ordered if start <= window.start and window.end <= end}
     if not found:
         raise NothingPublished(_nothing(published, statistics, start, end, ordered))
@@ -62,7 +62,8 @@ def disjoint(released: dict[Window, list[Path]]) -> dict[Window, list[Path]]:
     """The windows to sum: where two overlap, the longer one, which holds less noise."""
     chosen: list[Window] = []
     for window in sorted(released, key=lambda window: -window.length):
-        if all(window.end < other.start or window.start > other.end for other in chosen):
+        (start_ms, end_ms), others = window.span_ms, [other.span_ms for other in chosen]
+        if all(end_ms <= since_ms or start_ms >= until_ms for since_ms, until_ms in others):
             chosen.append(window)
     return {window: files for window, files in released.items() if window in chosen}
 

@@ -43,6 +43,14 @@ def statistic_named(word: str) -> str:
     raise UnknownStatistic(f"{word} is no statistic: use one of {', '.join(known)}")
 
 
+def is_of_today(by: str | None) -> bool:
+    """Whether what is asked for is released while its day is open.
+
+    Raises  UnknownStatistic
+    """
+    return by is not None and statistic_named(by) in (query.REALTIME, "visitors_so_far")
+
+
 def rows(
     published: Path,
     by: str | None,
@@ -62,6 +70,8 @@ def rows(
     """
 
     def ask(name: str) -> pd.DataFrame:
+        if name == query.REALTIME and start == end and not (each or consistent or against):
+            return query.realtime(published, end)
         if against is not None:
             return query.compare(published, name, start, end, against).pipe(_in_words)
         if consistent:

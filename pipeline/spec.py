@@ -1,14 +1,14 @@
 """What a release will do before it does it: its noise, its cost, and a hash that identifies both."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
 
 from pipeline import noise, sql
 from pipeline.published import Manifest
 from pipeline.statistics import Statistic
-from pipeline.windows import Window
+from pipeline.windows import Hour, Window
 
 CODE_VERSION = version("impersonal")
 
@@ -71,8 +71,14 @@ class Spec:
     @property
     def release_id(self) -> str:
         """The name of the release: visitors/day/2026-11-24, and visitors/day/2026-11-24/2 corrected."""
-        first = f"{self.statistic.name}/{self.window.name}/{self.window.start}"
+        first = f"{self.statistic.name}/{self.window.name}/{self.window.label}"
         return first if self.number == 1 else f"{first}/{self.number}"
+
+    @property
+    def paid_by(self) -> str:
+        """The release that pays for it: itself, but for an hour, which the first one of its day pays for."""
+        window = self.window
+        return replace(self, window=window.first).release_id if isinstance(window, Hour) else self.release_id
 
     @property
     def hash(self) -> str:

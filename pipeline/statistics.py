@@ -13,7 +13,7 @@ from collector.errors import PolicyError
 from collector.policy import Policy
 from pipeline.channels import CHANNELS
 from pipeline.keys import AGES, BROWSERS, COUNTRIES, DURATIONS, HOURS, NONE, OTHER, SYSTEMS, UNKNOWN
-from pipeline.windows import LENGTHS, Tier
+from pipeline.windows import LENGTHS, Hour, Tier, Window
 
 ATTO_DELTA_PER_DAY = 1_000_000
 """δ of all thresholded lists of a day together, in units of 1e-18: 1e-12."""
@@ -29,7 +29,7 @@ class Statistic:
     share: float
     """Part of a day's ρ, unless the policy says otherwise; 0: published only where the policy asks for it."""
     kind: str
-    """total: a number or a few, or list: one row per key."""
+    """total: a number or a few, list: one row per key, or realtime: hour by hour while the day is open."""
     l0: int = 1
     """Cells one visitor-day can change."""
     linf: int = 1
@@ -62,6 +62,10 @@ class Statistic:
         """The keys that are published always, with those that the policy declares."""
         declared = getattr(policy.budget, self.declared) if self.declared else ()
         return tuple(dict.fromkeys((*self.keys, *declared)))
+
+    def keys_of(self, window: Window, policy: Policy) -> tuple[str | None, ...]:
+        """Those of them that are published for a window: an hour has its own alone."""
+        return (window.key,) if isinstance(window, Hour) else self.public_keys(policy)
 
     def under(self, keys: Collection[str | None]) -> "Statistic":
         """With the bounds that hold for these public keys: fewer names are fewer cells to change."""
@@ -292,6 +296,14 @@ STATISTICS: dict[str, Statistic] = {
             kind="list",
             keys=HOURS,
             is_partition=True,
+        ),
+        Statistic(
+            "realtime",
+            "Visitors by the hour, today",
+            "Visitor-days by the UTC hour they were first seen in, as known when that hour was released.",
+            share=0,
+            kind="realtime",
+            keys=HOURS,
         ),
         Statistic(
             "countries",

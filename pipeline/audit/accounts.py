@@ -35,7 +35,8 @@ def caps(books: Books) -> Found:
     """No day spent more than its cap or the guarantee, and all of it for releases that are known."""
     due: Counter[str] = Counter()
     for release in books.releases:
-        due.update(dict.fromkeys(release.days, release.charged[0]))
+        if release.paid_by == release.release_id:
+            due.update(dict.fromkeys(release.days, release.charged[0]))
     guarantee = max(tier.nano_rho for tier in TIERS), ATTO_DELTA_PER_DAY
     for day in sorted(due):
         spent, cap = books.ledger.spent(day), books.ledger.cap(day)

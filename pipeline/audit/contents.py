@@ -9,7 +9,7 @@ from collector.record import KEYS, date_of
 from pipeline import intervals
 from pipeline.audit.released import Books, Release
 from pipeline.audit.said import Mistake, Skipped
-from pipeline.commitment import KEY, commitment, contents
+from pipeline.commitment import KEY, begins_with, commitment, consumed, contents
 from pipeline.engine import connect
 from pipeline.errors import StoreError
 from pipeline.published import Manifest
@@ -17,7 +17,7 @@ from pipeline.spec import CODE_VERSION, Mechanism, Spec, mechanism
 from pipeline.statistics import STATISTICS, Statistic, enabled, nano_rho
 from pipeline.store import batch_files, events_of, manifests
 from pipeline.terms import retention_days
-from pipeline.windows import TIERS, Window
+from pipeline.windows import TIERS, Hour, Window
 
 Found = Iterator[Mistake | Skipped | None]
 
@@ -111,7 +111,7 @@ def definitions(books: Books) -> Found:
             yield Mistake(f"{release.file}: its bounds, SQL, noise and keys are not those of its hash")
         elif row.is_private and release.number > 1 and set(manifest.public_keys) - named[release.corrected]:
             yield Mistake(f"{release.file}: it names keys that the release which it corrects does not")
-        elif release.number == 1 and not _is_of_policy(books, row, manifest):
+        elif release.number == 1 and not _is_of_policy(books, row, window, manifest):
             yield Skipped("made under another policy")
         else:
             yield None
@@ -129,13 +129,13 @@ def _is_defined(release: Release, manifest: Manifest, row: Statistic, window: Wi
     return spec.manifest(manifest.inputs) == manifest
 
 
-def _is_of_policy(books: Books, row: Statistic, manifest: Manifest) -> bool:
+def _is_of_policy(books: Books, row: Statistic, window: Window, manifest: Manifest) -> bool:
     """Whether the policy of today would draw the same for the same keys, in some tier.
 
     Not asked of corrections: they are drawn with what their days have left.
     """
     share = enabled(books.policy).get(row.name)
-    if share is None or tuple(manifest.public_keys) != row.public_keys(books.policy):
+    if share is None or tuple(manifest.public_keys) != row.keys_of(window, books.policy):
         return False
     row = row.under(manifest.public_keys)
     return drawn(manifest) in [mechanism(row, nano_rho(share, tier.nano_rho)) for tier in TIERS]
@@ -146,14 +146,16 @@ def inputs(books: Books) -> Found:
     if not (books.data / KEYS / KEY).exists():
         yield Mistake(f"{books.data / KEYS / KEY} is missing: restore it")
         return
-    held: dict[tuple[str, ...], bytes] = {}
+    held: dict[tuple[tuple[str, ...], bool], list[bytes]] = {}
     for release in books.releases:
         if release.manifest is None:
             continue
-        days = tuple(release.days)
-        if days not in held:
-            held[days] = contents(file for day in days for file in batch_files(events_of(books.data, day)))
-        if commitment(books.data, release.release_id, held[days]) == release.manifest.inputs:
+        days, is_hour = tuple(release.days), isinstance(release.window, Hour)
+        if (days, is_hour) not in held:
+            held[days, is_hour] = _held(books, days, is_hour)
+        name, lines, sealed = release.release_id, held[days, is_hour], release.manifest.inputs
+        is_grown = is_hour and begins_with(books.data, name, sealed, lines)
+        if is_grown or commitment(books.data, name, b"".join(lines)) == sealed:
             yield None
         elif any(_is_expired(books, day) for day in days):
             yield Skipped("whose inputs are gone: expired")
@@ -161,6 +163,18 @@ def inputs(books: Books) -> Found:
             yield Skipped(f"whose inputs differ: rows were {' and '.join(removed)} since")
         else:
             yield Mistake(f"{release.file}: its private events are not those it was made from")
+
+
+def _held(books: Books, days: tuple[str, ...], is_hour: bool) -> list[bytes]:
+    """What releases of some days may have sealed: all of it, or, of hours, what their day then grew by."""
+    files = [file for day in days for file in batch_files(events_of(books.data, day))]
+    if not is_hour:
+        return [contents(files)]
+    with connect() as database:
+        try:
+            return consumed(database, files)
+        except StoreError:  # a file that was changed by somebody else
+            return []
 
 
 def _removed(books: Books, days: tuple[str, ...]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from pipeline.ledger import Ledger
 from pipeline.published import Manifest, manifest_in, place
 from pipeline.release import LEDGER, PUBLISHED
 from pipeline.store import Progress
-from pipeline.windows import LENGTHS, Window
+from pipeline.windows import Window, window_named
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,9 @@ class Release:
     """Whether the published bytes are those of the ledger."""
     stored: bytes
     charged: tuple[int, int]
-    """ρ in billionths and δ in units of 1e-18, to each day."""
+    """ρ in billionths and δ in units of 1e-18, to each day, by the release that pays for it."""
+    paid_by: str
+    """That release: itself, but for the hours of a day, which the first one pays for."""
     days: list[str]
     """That the ledger charged."""
     manifest: Manifest | None
@@ -44,8 +45,8 @@ class Release:
     @property
     def window(self) -> Window | None:
         """The window that its name says; None where it says none."""
-        _, name, start, *_ = self.release_id.split("/")
-        return Window(name, date.fromisoformat(start)) if name in LENGTHS else None
+        _, name, label, *_ = self.release_id.split("/")
+        return window_named(name, label)
 
     @property
     def corrected(self) -> str:
@@ -96,10 +97,11 @@ def read(data: Path, ledger: Ledger, progress: Progress) -> Iterator[Release]:
         for number, name in enumerate(names):
             progress("reading releases", number, len(names))
             file, stored = place(data / PUBLISHED, name), ledger.output(name) or b""
-            paid = ledger.charges(name) if name in charged else (0, 0)
+            payer = ledger.paid_by(name)
+            paid, days = ledger.charges(payer), charged.get(name, [])
             is_intact = file.is_file() and file.read_bytes() == stored
             manifest, kind, cells = _content(database, file)
-            yield Release(name, file, is_intact, stored, paid, charged.get(name, []), manifest, kind, cells)
+            yield Release(name, file, is_intact, stored, paid, payer, days, manifest, kind, cells)
 
 
 def _content(
