@@ -116,6 +116,11 @@ def heaviest(visitor: str = "a", day: date = DAY, **fields: Any) -> Log:
     ]
 
 
+def steady(visitor: str) -> Log:
+    """One visitor whose single visit lasts all day."""
+    return [event(3 * n, visitor) for n in range(480)]
+
+
 def choosing(visitor: str) -> Log:
     """Two choices of one visitor that both call themselves the first."""
     return [event(n, visitor, "consent", act="grant", first=True) for n in range(2)]

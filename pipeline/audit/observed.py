@@ -10,7 +10,7 @@ import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -89,12 +89,14 @@ class _Neighbours:
 
 @cache
 def _neighbours(site: Site, effort: Effort) -> _Neighbours:
-    """One who is among others, and one who is alone on their day."""
+    """One who is among others, and one who is alone on their day; both come on the day that is open, too."""
     site = site if effort is FULL else site.narrowed()
+    today = _open_day(site.policy)
     whole = logs.scattered(150, 30)
     empty_day = str(DAY + timedelta(1))
     others = [row for row in whole if day_of(row["ts_ms"]) != empty_day]
-    heavy, alone = logs.heaviest("victim"), [logs.event(day=DAY + timedelta(1), visitor="alone")]
+    heavy = [*logs.heaviest("victim"), logs.event(day=today, visitor="victim")]
+    alone = [logs.event(day=day, visitor="alone") for day in (DAY + timedelta(1), today)]
     runs = [[*whole, *heavy], whole, [*others, *alone], others, [*whole, *heavy]]
     data = [site.directory("observed") for _ in runs]
     *seen, bare = in_a_process(_observe_all, data, site.finest, runs)
@@ -118,11 +120,15 @@ def observe(data: Path, policy: Policy, rows: Log, steps: Sequence[str]) -> Seen
     _write_logs(data, rows)
     private_directory(data / KEYS)
     replace_private(data / KEYS / KEY, "0" * 64)
-    last = DAY + timedelta(LENGTHS[BLOCK] if policy.budget.tier == "tiny" else LENGTHS["week"])
-    now_ms = Window("day", last).span_ms[0] + CLOSES_AFTER_MS
+    now_ms = Window("day", _open_day(policy)).span_ms[0] + CLOSES_AFTER_MS
     done = run_once(data, policy, lambda: now_ms, lambda _what, _done, _total: None)
     said = [line for line in terminal.round_lines(done) if not line.startswith(_PRIVATE_LINES)]
     return Seen(tuple(steps), tuple(said), dict(_files(data / PUBLISHED)), tuple(_charges(data)))
+
+
+def _open_day(policy: Policy) -> date:
+    """The day of the run, two hours old: the windows of the days before it are closed."""
+    return DAY + timedelta(LENGTHS[BLOCK] if policy.budget.tier == "tiny" else LENGTHS["week"])
 
 
 def _write_logs(data: Path, rows: Log) -> None:

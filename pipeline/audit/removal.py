@@ -1,5 +1,6 @@
 """Attack by removal: without one visitor-day, no statistic may change by more than its row declares."""
 
+import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from collector.policy import Policy
+from collector.record import DAY_MS, day_of
 from pipeline.audit import logs
 from pipeline.audit.logs import Log, Unit
 from pipeline.audit.result import Point, Result
@@ -14,9 +16,16 @@ from pipeline.audit.site import DAY, Effort, Site
 from pipeline.engine import Engine
 from pipeline.release import Counts, bounded_counts, build
 from pipeline.statistics import Statistic
-from pipeline.windows import Window
+from pipeline.windows import HOUR_MS, Window
 
 WEEK = Window("week", DAY)
+
+_ROUNDS = (4, 9, 14, 19, 24)
+"""Hours of an open day that are over when a run releases those since the one before."""
+_DELAYS = (0, 0, 0, 1, 3)
+"""Rounds by which records come late."""
+_ERASED = 2
+"""The round before which a visitor is erased."""
 
 Count = Callable[[Engine, Statistic, Policy], Counts]
 
@@ -73,6 +82,41 @@ def changes(
             yield change(row, present, absent, policy)
 
 
+def changes_of_hours(
+    engine: Engine, row: Statistic, policy: Policy, directory: Path, log: Log, units: Sequence[Unit]
+) -> Iterator[Change]:
+    """The same of all hours of a day that are released while records still come, late and out of order.
+
+    Every second visitor is erased in between.
+    """
+    dice = random.Random(1)  # noqa: S311 - which records are late is no secret
+    come: dict[tuple[int, Unit | None], Log] = {}
+    for each in log:
+        hour, unit = each["ts_ms"] % DAY_MS // HOUR_MS, logs.unit_of(each)
+        over = next(n for n, until in enumerate(_ROUNDS) if hour < until) + dice.choice(_DELAYS)
+        come.setdefault((over, unit if unit in units else None), []).append(each)
+    files = {
+        each: logs.write(directory / f"{n}.parquet", rows) for n, (each, rows) in enumerate(come.items())
+    }
+
+    def counted(without: Unit | None, erased: Unit | None) -> Counts:
+        found: dict[str | None, int] = {}
+        for number, until in enumerate(_ROUNDS):
+            gone = (without, erased) if number >= _ERASED else (without,)
+            here = [
+                file
+                for (over, unit), file in files.items()
+                if over <= number and (not unit or unit not in gone)
+            ]
+            build(engine, here, policy, Window("day", DAY))
+            cells, _ = bounded_counts(engine, row, policy)
+            found |= {key: cells[key] for key in row.keys[len(found) : until]}
+        return found, {}
+
+    for n, unit in enumerate(units):
+        yield change(row, counted(None, unit if n % 2 else None), counted(unit, None), policy)
+
+
 def change(row: Statistic, present: Counts, absent: Counts, policy: Policy) -> Change:
     """The difference between what two neighbours count."""
     public, private = differing(present, absent)
@@ -112,7 +156,7 @@ def remove_one(site: Site, effort: Effort) -> Result:
     broken = [each for each in found if not each.is_within]
     names = dict.fromkeys(each.statistic.name for each in broken)
     reached = [point for point in points if point.value >= point.bound - 1e-6]
-    neighbours = len(found) // len(site.rows)
+    neighbours = sum(change.statistic is site.rows[0] for change in found)
     return Result(
         f"{neighbours} visitor-days removed: "
         + (
@@ -144,3 +188,9 @@ def _neighbours(site: Site, effort: Effort) -> Iterator[Change]:
             rest = [row for row in log if logs.unit_of(row) not in files]
             kept = [logs.write(directory / "rest.parquet", rest)] if rest else []
             yield from changes(engine, site.rows, policy, files, units, kept)
+        today = [row for row in [*logs.steady("!"), *large] if day_of(row["ts_ms"]) == str(DAY)]
+        units = heavy_and_others(today, "!", 2 * effort.units)
+        for row in site.rows:
+            if row.kind == "realtime":
+                directory = site.directory("removal")
+                yield from changes_of_hours(engine, row, site.finest, directory, today, units)

@@ -84,9 +84,10 @@ class Site:
         return spec.mechanism(row, nano_rho(self.shares[row.name], tier.nano_rho))
 
     def narrowed(self) -> "Site":
-        """The same with three statistics only, where every run of a release counts."""
-        learnt = [row for row in self.rows if row.is_private]
-        rows = tuple(dict.fromkeys((*self.rows[:2], *learnt[:1], *self.rows)))[:3]
+        """The same with three statistics of closed days only, where every run of a release counts."""
+        closed = [row for row in self.rows if row.kind != "realtime"]
+        learnt = [row for row in closed if row.is_private]
+        rows = tuple(dict.fromkeys((*closed[:2], *learnt[:1], *closed)))[:3]
         shares = {row.name: self.shares[row.name] for row in rows}
         policy = replace(self.policy, budget=replace(self.policy.budget, shares=shares))
         return replace(self, policy=policy, rows=rows, shares=shares)

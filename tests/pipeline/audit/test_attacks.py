@@ -14,7 +14,7 @@ from pipeline.audit import asking, bits, coverage, faults, keys, membership, mut
 from pipeline.audit.attacks import ATTACKS, Attack
 from pipeline.audit.mutants import MUTANTS
 from pipeline.audit.result import Z, guessing_bound, proportion
-from pipeline.audit.site import QUICK, Site, site_of
+from pipeline.audit.site import FULL, QUICK, Site, site_of
 from pipeline.engine import Engine
 from pipeline.release import Counts, Door, bounded_counts
 from pipeline.spec import mechanism
@@ -54,6 +54,20 @@ def test_attacks_fit_every_tier(tmp_path: Path, tier: str) -> None:
         if attack.key not in ("removal", "mutants", "ledger", "work", "outputs", "noise", "averaging"):
             result = attack.run(site, replace(SMALL, guesses=300))
             assert result.verdict == "held", (attack.key, result)
+
+
+REALTIME = {"visitors": 0.1, "visits": 0.05, "realtime": 0.05}
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.key)
+def test_attacks_fail_on_open_days(tmp_path: Path, attack: Attack) -> None:
+    """Where hours of today are published as well; removal meets them as they come, late and with erasures."""
+    if attack.key in ("mutants", "noise", "records"):
+        pytest.skip("asks nothing of a policy's hours")
+    # What a run leaves beside the numbers is watched for all statistics in full only.
+    effort = FULL if attack.key in ("work", "outputs") else replace(SMALL, guesses=300)
+    result = attack.run(site_of(under("large", REALTIME), tmp_path), effort)
+    assert result.verdict == "held", result
 
 
 # ---------- what a site that weakens something sees
@@ -105,6 +119,19 @@ def quieter(monkeypatch: pytest.MonkeyPatch, times: float) -> None:
     monkeypatch.setattr(
         noise, "gaussian_threshold", lambda counts, sigma, least: threshold(counts, sigma / times, least)
     )
+
+
+def test_hours_of_a_last_event_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A visitor-day that counts in the hour of its first visit's end counts again as the visit goes on."""
+    text = sql.text
+
+    def mutated(name: str) -> str:
+        is_hours = name == "statistics.realtime"
+        return text(name).replace("first_ms %", "(first_ms + duration_ms) %") if is_hours else text(name)
+
+    monkeypatch.setattr(sql, "text", mutated)
+    site = site_of(under("large", REALTIME), tmp_path)
+    assert removal.remove_one(site, SMALL).verdict == "exceeded"
 
 
 def test_a_quarter_of_the_noise_is_found(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
