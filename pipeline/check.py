@@ -8,7 +8,7 @@ from collector.errors import PolicyError
 from collector.policy import Policy
 from pipeline.release import PURPOSE
 from pipeline.spec import Mechanism, mechanism
-from pipeline.statistics import Statistic, enabled, nano_rho, rows
+from pipeline.statistics import STATISTICS, Statistic, enabled, nano_rho, rows
 from pipeline.windows import LENGTHS, TIERS, Tier
 
 
@@ -59,6 +59,9 @@ def remarks(policy: Policy) -> Iterator[str]:
             f"controller.proof_days is {policy.controller.proof_days}, but a consent holds for {GRANT_DAYS} "
             "days: for the rest of them nothing will prove it"
         )
+    for name in policy.budget.shares:
+        if not any(STATISTICS[name].window(tier) for tier in tiers(policy)):
+            yield f"budget.shares.{name} buys nothing: a {policy.budget.tier} site does not publish {name}"
     for version in policy.versions:
         purpose = version.purposes.get(PURPOSE)
         if purpose is None:

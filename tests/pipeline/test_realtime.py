@@ -15,7 +15,7 @@ import pytest
 from collector.policy import Budget, Policy
 from collector.record import DAY_MS
 from collector.rights import Rights, receipt_of
-from pipeline import noise, publish
+from pipeline import check, noise, publish
 from pipeline.audit.verify import verify
 from pipeline.engine import Engine
 from pipeline.errors import LedgerError, NothingPublished
@@ -34,6 +34,7 @@ from tests.forks import alone, ended, forked
 from tests.pipeline import logs, private_events
 from tests.pipeline.logs import DAY, NEXT_DAY
 from tests.pipeline.private_events import Log, at, build_rows, row
+from tests.pipeline.test_cli import impersonal
 from tests.policies import CONSENTED
 
 TODAY = date.fromisoformat(DAY)
@@ -313,9 +314,12 @@ def test_other_shares_hold_from_tomorrow_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tier", [tier.name for tier in TIERS if tier.name != "large"])
 def test_a_smaller_site_releases_no_hours(tmp_path: Path, tier: str) -> None:
-    """Whatever its policy says; and nothing that anybody visited decides it."""
+    """Whatever its policy says, which is told so; and nothing that anybody visited decides it."""
     come(tmp_path, 0.5)
     assert run(tmp_path, 5, under(tier)) == {}
+    said = f"budget.shares.realtime buys nothing: a {tier} site does not publish realtime"
+    assert said in list(check.remarks(under(tier)))
+    assert not [each for each in check.remarks(under("auto")) if "buys nothing" in each]
 
 
 def test_a_smaller_site_is_answered_with_its_last_day(tmp_path: Path) -> None:
@@ -347,6 +351,29 @@ def test_today_is_answered_hour_by_hour_with_its_sum(tmp_path: Path) -> None:
     assert any("is in none" in each for each in frame.attrs["caveats"])
     alone_ = report(tmp_path / "published", "visitors_so_far", TODAY, TODAY)
     assert list(alone_["value"]) == [so_far["value"]]
+
+
+def test_the_command_prints_today_or_the_last_day(tmp_path: Path) -> None:
+    """Hours with their sum, and else what was released last: both with what to know of them, and exit 0."""
+    come(tmp_path, 0.5)
+    run(tmp_path, 9)
+    run(tmp_path, 3, day=NEXT_DAY)
+
+    def asked(day: str, *more: str) -> tuple[list[str], str]:
+        done = impersonal(
+            "report", "--by", "realtime", "--format", "csv", *more, "--data", tmp_path, "--to", day
+        )
+        assert done.returncode == 0, done.stderr
+        return [line.split(",")[0] for line in done.stdout.splitlines()[1:]], done.stderr
+
+    rows, said = asked(DAY)
+    assert rows == ["realtime"] * 9 + ["visitors_so_far"]
+    assert "hours until 09:00 UTC" in said
+    assert asked(DAY, "--each")[0] == asked(DAY, "--consistent", "--each")[0] == ["realtime"] * 9
+    assert asked(DAY, "--from", "2026-11-01")[0] == ["realtime"] * 9
+    rows, said = asked("2026-11-26")
+    assert rows == ["visitors"] and f"the visitors of {DAY}, which was released last" in said
+    assert asked(NEXT_DAY, "--against", DAY)[0] == ["realtime"] * 3
 
 
 def test_the_intervals_of_hours_and_of_their_sum_cover() -> None:
