@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from collector.consent import GRANT_DAYS
 from collector.errors import PolicyError
 from collector.policy import Policy
-from pipeline.release import PURPOSE
 from pipeline.spec import Mechanism, mechanism
-from pipeline.statistics import STATISTICS, Statistic, enabled, nano_rho, rows
+from pipeline.statistics import PURPOSE, STATISTICS, Statistic, enabled, nano_rho, rows
 from pipeline.windows import LENGTHS, TIERS, Tier
 
 

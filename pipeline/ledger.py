@@ -19,6 +19,7 @@ from pipeline import sql
 from pipeline.errors import BudgetExhausted, LedgerError
 from pipeline.published import START, Head
 
+LEDGER = "ledger.sqlite"
 _SCHEMA = 3
 _PATIENCE_S = 600  # another process may be counting a large window inside its transaction
 

@@ -21,7 +21,7 @@ from pipeline.engine import connect
 from pipeline.log_batches import MALFORMED, SAMPLES, Numbers
 from pipeline.log_files import is_name
 from pipeline.log_lines import ASSET, OTHER, VIEW
-from pipeline.release import PURPOSE
+from pipeline.statistics import PURPOSE
 from pipeline.store import events_of, is_sealed, manifests
 from pipeline.windows import Window
 

@@ -16,7 +16,7 @@ from pipeline.log_batches import HIT_COLUMNS
 from pipeline.log_days import LogDay
 from pipeline.log_lines import Target, service_under
 from pipeline.log_reader import Row, Table
-from pipeline.release import PURPOSE
+from pipeline.statistics import PURPOSE
 from pipeline.store import (
     GOOD,
     QUARANTINE,

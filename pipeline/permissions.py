@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from pipeline.options import POLICY
-from pipeline.release import PUBLISHED
+from pipeline.published import PUBLISHED
 
 _READ = stat.S_IRGRP | stat.S_IROTH
 _WRITE = stat.S_IWGRP | stat.S_IWOTH

@@ -19,6 +19,9 @@ from pipeline.engine import connect
 from pipeline.errors import StoreError
 from pipeline.windows import Window, window_named
 
+PUBLISHED = "published"
+"""published/: what may be copied anywhere."""
+
 HEAD = "head.json"
 _FILE = re.compile(r"(?P<window>[\w-]+)-(?P<start>\d{4}-\d\d-\d\d(?:T\d\d)?)(?:\.(?P<number>\d+))?\.parquet")
 

@@ -16,20 +16,19 @@ from datetime import date, timedelta
 from itertools import groupby
 from pathlib import Path
 
-from collector.policy import Budget, Policy, fields_within
-from collector.record import FIELDS, LEVELS, TIME_STEP_MS, Clock, date_of, iso_week
-from pipeline import goals, intervals, noise, publish
-from pipeline.channels import channel_of
+from collector.policy import Policy
+from collector.record import Clock, date_of
+from pipeline import intervals, noise, publish
 from pipeline.commitment import begins_with, commitment, consumed, contents
+from pipeline.counting import Counts, bounded_counts, build
 from pipeline.engine import Engine
 from pipeline.errors import BudgetExhausted, LedgerError, StoreError
 from pipeline.kept_policy import as_kept, kept
-from pipeline.keys import AGES, DURATIONS, edges
-from pipeline.ledger import Charge, Ledger
+from pipeline.ledger import LEDGER, Charge, Ledger
 from pipeline.publish import Cell
-from pipeline.published import firsts, head_of, keys_in, manifest_in, place, sum_in
-from pipeline.spec import CODE_VERSION, STEPS, VIEWS, Mechanism, Spec, mechanism
-from pipeline.statistics import ATTO_DELTA_PER_DAY, STATISTICS, Statistic, enabled, nano_rho, rows
+from pipeline.published import PUBLISHED, firsts, head_of, keys_in, manifest_in, place, sum_in
+from pipeline.spec import CODE_VERSION, Mechanism, Spec, mechanism
+from pipeline.statistics import ATTO_DELTA_PER_DAY, PURPOSE, STATISTICS, Statistic, enabled, nano_rho, rows
 from pipeline.store import EXPIRED, Progress, batch_files, events_of, is_sealed, manifests
 from pipeline.terms import purpose_days
 from pipeline.windows import (
@@ -48,10 +47,7 @@ from pipeline.windows import (
     window_of,
 )
 
-PURPOSE = "statistics"
 _THREADS = 2  # that draw noise
-PUBLISHED = "published"
-LEDGER = "ledger.sqlite"
 
 
 @dataclass(frozen=True)
@@ -62,77 +58,6 @@ class Outcome:
     state: str
     """known (made before this run), released (made by it) or refused (over a day's budget)."""
     reason: str = ""
-
-
-def build(engine: Engine, files: list[Path], policy: Policy, window: Window) -> None:
-    """Build visits and visitor-days of a window from private event files, as the purpose may see them."""
-    engine.records(files)
-    engine.relation("span", {"start_ms": "BIGINT", "end_ms": "BIGINT"}, [window.span_ms])
-    granted = {field.name: "BOOLEAN" for field in FIELDS}
-    columns = {"policy": "VARCHAR", "consent": "VARCHAR", "time_step_ms": "BIGINT", **granted}
-    engine.relation("scope", columns, _scope(policy))
-    engine.relation("bins", {"key": "VARCHAR", "low_ms": "DOUBLE", "high_ms": "DOUBLE"}, _bins())
-    engine.relation("weeks", {"cohort": "VARCHAR", "age": "VARCHAR"}, _weeks(window))
-    for step in STEPS:
-        (engine.view if step in VIEWS else engine.step)(f"release.{step}", into=step)
-    # Each a function of its visitor-day alone; asked once for all that are alike.
-    known = [(*source, channel_of(*source)) for source in engine.rows("release.sources")]
-    engine.relation("channels", dict.fromkeys(("source", "medium", "campaign", "channel"), "VARCHAR"), known)
-    _build_goals(engine, policy.budget)
-
-
-def _build_goals(engine: Engine, budget: Budget) -> None:
-    """Look up, once for all that are alike, which goals and which steps of funnels an act is."""
-    acts = engine.rows("release.known_acts") if budget.goals or budget.funnels else []
-    act = {"kind": "VARCHAR", "act": "VARCHAR"}
-    engine.relation("goals", act | {"goal": "VARCHAR"}, goals.reached(acts, budget))
-    step = {"funnel": "VARCHAR", "step": "BIGINT", "key": "VARCHAR"}
-    engine.relation("steps", act | step, goals.steps(acts, budget))
-
-
-def _bins() -> Iterator[tuple[str, float, float]]:
-    """The bins of durations, in milliseconds."""
-    for key in DURATIONS:
-        low_s, high_s = edges(key)
-        yield key, low_s * 1000, high_s * 1000
-
-
-def _weeks(window: Window) -> Iterator[tuple[str, str]]:
-    """ISO weeks, and how many lie between each and the window: of its own weeks none."""
-    *older, _ = AGES
-    for days in range(0, window.length, 7):
-        yield iso_week(window.start + timedelta(days)), older[0]
-    for weeks, age in enumerate(older[1:], 1):
-        yield iso_week(window.start - timedelta(7 * weeks)), age
-
-
-def _scope(policy: Policy) -> Iterator[tuple[str | int | bool, ...]]:
-    """For each policy version and each version a consent was given to: what the purpose reaches."""
-    for current in policy.versions:
-        for consented in (None, *policy.versions):
-            levels = current.purpose_scope(PURPOSE, consented)
-            reached = fields_within(levels)
-            step_ms = TIME_STEP_MS[LEVELS["time"][levels["time"]]]
-            consent = consented.id if consented else ""
-            yield current.id, consent, step_ms, *(field in reached for field in FIELDS)
-
-
-Counts = tuple[dict[str | None, int], dict[str, int]]
-"""Cells of public keys, zeros included; cells of private keys."""
-
-
-def bounded_counts(engine: Engine, statistic: Statistic, policy: Policy) -> Counts:
-    """The exact cells of a loaded window. Never to be shown: this is what the noise is for."""
-    public = dict.fromkeys(statistic.public_keys(policy), 0)
-    private: dict[str, int] = {}
-    for key, value in engine.rows(f"statistics.{statistic.name}"):
-        if key in public:
-            public[key] += value
-        elif statistic.is_private:
-            private[key] = value
-        elif not statistic.is_closed:
-            public[statistic.rest] += value
-    return public, private
 
 
 def noisy_cells(statistic: Statistic, window: Window, drawn: Mechanism, counts: Counts) -> list[Cell]:

@@ -18,9 +18,10 @@ from pipeline import check, kept_policy, proofs
 from pipeline.boundary import in_a_line, is_expected
 from pipeline.days import destroy_salts, first_day, remove_logs, resume_after, resumes_on, seal
 from pipeline.ingest import ingest
-from pipeline.release import PURPOSE, Outcome, release_due
+from pipeline.release import Outcome, release_due
 from pipeline.retention import Expired, expire, newest_uncountable
 from pipeline.rights.requests import carry_out
+from pipeline.statistics import PURPOSE
 from pipeline.status import forget_workers
 from pipeline.store import Progress, exclusive
 

@@ -84,7 +84,7 @@ class Spec:
     def hash(self) -> str:
         """Identifies what is run: its bounds, its SQL, its noise and its public keys; 64 hex digits."""
         row = self.statistic
-        steps = [sql.text(f"release.{step}") for step in STEPS] + [sql.text(f"statistics.{row.name}")]
+        steps = [sql.text(f"counting.{step}") for step in STEPS] + [sql.text(f"statistics.{row.name}")]
         spec = (row, self.window.name, self.mechanism, self.public_keys, steps)
         return hashlib.sha256(repr(spec).encode()).hexdigest()
 

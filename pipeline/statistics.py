@@ -15,6 +15,9 @@ from pipeline.channels import CHANNELS
 from pipeline.keys import AGES, BROWSERS, COUNTRIES, DURATIONS, HOURS, NONE, OTHER, SYSTEMS, UNKNOWN
 from pipeline.windows import LENGTHS, Hour, Tier, Window
 
+PURPOSE = "statistics"
+"""The purpose that records are counted for."""
+
 ATTO_DELTA_PER_DAY = 1_000_000
 """δ of all thresholded lists of a day together, in units of 1e-18: 1e-12."""
 

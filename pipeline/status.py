@@ -21,10 +21,9 @@ from collector.rights import Rights
 from pipeline import kept_policy
 from pipeline.engine import connect
 from pipeline.fates import DROPS, FRAMES, UNACCOUNTED, Fate
-from pipeline.ledger import Ledger
+from pipeline.ledger import LEDGER, Ledger
 from pipeline.options import POLICY
 from pipeline.permissions import Exposure, exposures
-from pipeline.release import LEDGER
 from pipeline.rights.access import answers
 from pipeline.store import (
     EVENTS,

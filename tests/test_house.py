@@ -39,6 +39,7 @@ ANSWERS_PEOPLE = (
     "published",
 )
 PRIVATE_STORE = (
+    "counting",
     "ingest",
     "store",
     "days",

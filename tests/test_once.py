@@ -19,9 +19,9 @@ from collector.policy import Policy
 from collector.record import DAY_MS, Record, date_of
 from collector.rights import Rights, receipt_of
 from pipeline import proofs
+from pipeline.counting import build
 from pipeline.engine import Engine
 from pipeline.ingest import ingest
-from pipeline.release import build
 from pipeline.store import batch_files, events_of
 from pipeline.windows import Window
 from tests.asgi import ADDRESS, FIREFOX, Answer, call, cookie_header, get, http_scope, post

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from pipeline.audit.released import Books
 from pipeline.audit.said import Mistake, Skipped
+from pipeline.ledger import LEDGER
 from pipeline.published import HEAD, START, head_of
-from pipeline.release import LEDGER
 from pipeline.spec import cost
 from pipeline.statistics import ATTO_DELTA_PER_DAY
 from pipeline.windows import TIERS

@@ -14,8 +14,9 @@ from pipeline.audit.membership import combined
 from pipeline.audit.result import Result, in_percent
 from pipeline.audit.site import DAY, Effort, Site
 from pipeline.engine import Engine
-from pipeline.ledger import Charge, Ledger
-from pipeline.release import LEDGER, PUBLISHED, Door, Outcome, noisy_cells, release_due
+from pipeline.ledger import LEDGER, Charge, Ledger
+from pipeline.published import PUBLISHED
+from pipeline.release import Door, Outcome, noisy_cells, release_due
 from pipeline.statistics import ATTO_DELTA_PER_DAY, Statistic
 from pipeline.store import EVENTS, events_of
 from pipeline.windows import BLOCK, CLOSES_AFTER_MS, LENGTHS, TIERS, Tier, Window, tier_of, window_of

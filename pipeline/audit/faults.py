@@ -13,8 +13,9 @@ from pipeline.audit.apart import in_a_process
 from pipeline.audit.result import Result
 from pipeline.audit.site import DAY, Effort, Site
 from pipeline.errors import BudgetExhausted, LedgerError
-from pipeline.ledger import Charge, Ledger
-from pipeline.release import LEDGER, PUBLISHED, release_due
+from pipeline.ledger import LEDGER, Charge, Ledger
+from pipeline.published import PUBLISHED
+from pipeline.release import release_due
 from pipeline.windows import CLOSES_AFTER_MS, Window
 
 _CAP = 15_000_000

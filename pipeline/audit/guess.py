@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from pipeline.audit.removal import Pairs, differing
 from pipeline.audit.result import Point, proportion
 from pipeline.audit.site import Site
+from pipeline.counting import Counts, bounded_counts, build
 from pipeline.engine import Engine
-from pipeline.release import Counts, bounded_counts, build, noisy_cells
+from pipeline.release import noisy_cells
 from pipeline.spec import Mechanism
 from pipeline.statistics import Statistic
 from pipeline.windows import Tier, Window

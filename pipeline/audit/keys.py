@@ -4,8 +4,9 @@ from pipeline.audit import logs
 from pipeline.audit.logs import Row
 from pipeline.audit.result import Point, Result
 from pipeline.audit.site import DAY, Effort, Site
+from pipeline.counting import Counts, bounded_counts, build
 from pipeline.engine import Engine
-from pipeline.release import Counts, bounded_counts, build, noisy_cells
+from pipeline.release import noisy_cells
 from pipeline.spec import Mechanism
 from pipeline.statistics import STATISTICS, Statistic
 from pipeline.windows import Window

@@ -9,8 +9,8 @@ from pipeline.audit import logs
 from pipeline.audit.removal import changes
 from pipeline.audit.result import Result
 from pipeline.audit.site import Effort, Site
+from pipeline.counting import Counts, bounded_counts
 from pipeline.engine import Engine
-from pipeline.release import Counts, bounded_counts
 from pipeline.statistics import STATISTICS, Statistic
 
 Edits = Mapping[str, tuple[tuple[str, str], ...]]
@@ -51,18 +51,18 @@ _TOP_TWO = (
 _END = "AND r.ts_ms < (SELECT end_ms FROM span)\n"
 
 MUTANTS = (
-    Mutant("pages without a cap", {"release.chosen_pages": (("WHERE page_rank <= 6", ""),)}),
+    Mutant("pages without a cap", {"counting.chosen_pages": (("WHERE page_rank <= 6", ""),)}),
     Mutant("page views without a cap", {"statistics.pageviews": (("least(pageviews, 10)", "pageviews"),)}),
     Mutant("visits without a cap", {"statistics.visits": (("least(visits, 2)", "visits"),)}),
     Mutant(
         "choices without a cap", {"statistics.consents": ((" OR choice_rank = 1", " OR choice_rank > 0"),)}
     ),
-    Mutant("page views for visitors", {"release.chosen_pages": (("SELECT DISTINCT", "SELECT"),)}),
-    Mutant("pages ranked across visitors", {"release.chosen_pages": (("PARTITION BY s.unit ", ""),)}),
+    Mutant("page views for visitors", {"counting.chosen_pages": (("SELECT DISTINCT", "SELECT"),)}),
+    Mutant("pages ranked across visitors", {"counting.chosen_pages": (("PARTITION BY s.unit ", ""),)}),
     Mutant(
         "pages chosen by a global row number",
         {
-            "release.chosen_pages": (
+            "counting.chosen_pages": (
                 (_RANKED_BY, "md5(CAST(s.row_id AS STRING))"),
                 ("FROM seen AS s", _NUMBERED),
             )
@@ -70,11 +70,16 @@ MUTANTS = (
     ),
     Mutant(
         "pages drawn anew each time",
-        {"release.chosen_pages": ((f"ORDER BY {_RANKED_BY}", "ORDER BY s.dice"), ("FROM seen AS s", _DICED))},
+        {
+            "counting.chosen_pages": (
+                (f"ORDER BY {_RANKED_BY}", "ORDER BY s.dice"),
+                ("FROM seen AS s", _DICED),
+            )
+        },
     ),
     Mutant(
         "the first and the last visit enter",
-        {"release.visitor_days": (("GROUP BY s.unit", "GROUP BY s.unit, s.id"),)},
+        {"counting.visitor_days": (("GROUP BY s.unit", "GROUP BY s.unit, s.id"),)},
     ),
     Mutant("'(other)' by true rank", {"statistics.browsers": ((_BROWSER, _TOP_TWO),)}),
     Mutant(
@@ -91,7 +96,7 @@ MUTANTS = (
     Mutant(
         "events of different visitors taken for the same",
         {
-            "release.scoped": (
+            "counting.scoped": (
                 (
                     _END,
                     _END
@@ -102,7 +107,7 @@ MUTANTS = (
     ),
     Mutant(
         "a budget of rows for all",
-        {"release.scoped": ((_END, f"{_END}ORDER BY r.ts_ms, r.id\nLIMIT 20\n"),)},
+        {"counting.scoped": ((_END, f"{_END}ORDER BY r.ts_ms, r.id\nLIMIT 20\n"),)},
     ),
     Mutant("zeros left out", counts=_without_zeros),
     Mutant("keys learnt from traffic published always", counts=_keys_of_traffic),

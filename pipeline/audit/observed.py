@@ -25,9 +25,8 @@ from pipeline.audit.result import Result
 from pipeline.audit.site import DAY, FULL, Effort, Site
 from pipeline.commitment import KEY
 from pipeline.engine import Engine
-from pipeline.ledger import Ledger
-from pipeline.published import HEAD
-from pipeline.release import LEDGER, PUBLISHED
+from pipeline.ledger import LEDGER, Ledger
+from pipeline.published import HEAD, PUBLISHED
 from pipeline.run import run_once
 from pipeline.store import private_directory, replace_private
 from pipeline.windows import BLOCK, CLOSES_AFTER_MS, LENGTHS, Window

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from pipeline.audit import logs
 from pipeline.audit.result import Point, Result, proportion
 from pipeline.audit.site import DAY, Effort, Site
+from pipeline.counting import bounded_counts, build
 from pipeline.engine import Engine
 from pipeline.keys import BROWSERS, COUNTRIES, SYSTEMS
-from pipeline.release import bounded_counts, build, noisy_cells
+from pipeline.release import noisy_cells
 from pipeline.windows import Window
 
 People = NDArray[np.int64]

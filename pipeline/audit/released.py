@@ -10,9 +10,8 @@ import duckdb
 from collector.policy import Policy
 from pipeline.engine import connect
 from pipeline.errors import LedgerError, StoreError
-from pipeline.ledger import Ledger
-from pipeline.published import Manifest, manifest_in, place
-from pipeline.release import LEDGER, PUBLISHED
+from pipeline.ledger import LEDGER, Ledger
+from pipeline.published import PUBLISHED, Manifest, manifest_in, place
 from pipeline.store import Progress
 from pipeline.windows import Window, window_named
 

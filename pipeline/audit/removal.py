@@ -13,8 +13,8 @@ from pipeline.audit import logs
 from pipeline.audit.logs import Log, Unit
 from pipeline.audit.result import Point, Result
 from pipeline.audit.site import DAY, Effort, Site
+from pipeline.counting import Counts, bounded_counts, build
 from pipeline.engine import Engine
-from pipeline.release import Counts, bounded_counts, build
 from pipeline.statistics import Statistic
 from pipeline.windows import HOUR_MS, Window
 

@@ -7,9 +7,8 @@ from pathlib import Path
 from collector.policy import Policy, Purpose, Version
 from collector.record import LEVELS
 from pipeline import check, spec
-from pipeline.release import PURPOSE
 from pipeline.spec import Mechanism
-from pipeline.statistics import Statistic, enabled, nano_rho, rows
+from pipeline.statistics import PURPOSE, Statistic, enabled, nano_rho, rows
 from pipeline.windows import BLOCK, START, Tier, Window, tier_named, window_of
 
 DAY = window_of(BLOCK, date(2026, 6, 1)).start

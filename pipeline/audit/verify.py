@@ -12,8 +12,7 @@ from pipeline import check
 from pipeline.audit import accounts, contents
 from pipeline.audit.released import Books, is_there_anything, read
 from pipeline.audit.said import Mistake, Skipped
-from pipeline.ledger import Ledger
-from pipeline.release import LEDGER
+from pipeline.ledger import LEDGER, Ledger
 from pipeline.store import Progress, exclusive
 
 

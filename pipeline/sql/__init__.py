@@ -6,5 +6,5 @@ from importlib.resources import files
 
 @cache
 def text(name: str) -> str:
-    """The text of one step, for example `release.visits`."""
+    """The text of one step, for example `counting.visits`."""
     return files("pipeline.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8")

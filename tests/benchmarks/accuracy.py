@@ -10,9 +10,10 @@ from statistics import fmean
 from tempfile import TemporaryDirectory
 
 from collector.policy import Budget, Policy
+from pipeline.counting import bounded_counts, build
 from pipeline.engine import Engine, connect
 from pipeline.keys import BROWSERS, COUNTRIES
-from pipeline.release import bounded_counts, build, noisy_cells
+from pipeline.release import noisy_cells
 from pipeline.spec import mechanism
 from pipeline.statistics import DEFAULT, STATISTICS, nano_rho
 from pipeline.windows import TIERS, Window, tier_named

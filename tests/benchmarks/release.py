@@ -6,8 +6,9 @@ from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from pipeline.counting import bounded_counts, build
 from pipeline.engine import Engine
-from pipeline.release import bounded_counts, build, release_due
+from pipeline.release import release_due
 from pipeline.statistics import DEFAULT, STATISTICS
 from pipeline.store import EVENTS, batch_files, events_of
 from pipeline.windows import Window

@@ -12,8 +12,8 @@ import msgspec
 
 from collector.policy import Budget, Policy
 from collector.record import COLUMNS, DAY_MS, day_of
+from pipeline.counting import bounded_counts, build
 from pipeline.engine import Engine
-from pipeline.release import bounded_counts, build
 from pipeline.statistics import STATISTICS
 from pipeline.store import Manifest
 from pipeline.windows import Window

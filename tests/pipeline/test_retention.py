@@ -21,8 +21,8 @@ from pipeline.cli import run
 from pipeline.days import seal
 from pipeline.demo.disk import found_on_disk
 from pipeline.ingest import ingest
+from pipeline.ledger import LEDGER
 from pipeline.metrics import as_prometheus
-from pipeline.release import LEDGER
 from pipeline.retention import APPLIED, expire, newest_uncountable
 from pipeline.rights.access import answer
 from pipeline.run import Unfinished, run_once

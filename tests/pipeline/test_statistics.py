@@ -14,9 +14,9 @@ from collector.errors import PolicyError
 from collector.policy import Budget, Policy
 from collector.record import DAY_MS
 from pipeline import sql
+from pipeline.counting import build
 from pipeline.engine import Engine
 from pipeline.keys import BROWSERS, COUNTRIES, SYSTEMS
-from pipeline.release import build
 from pipeline.statistics import ATTO_DELTA_PER_DAY, DEFAULT, STATISTICS, Statistic, enabled, nano_rho
 from pipeline.windows import TIERS, Tier, Window
 from tests.pipeline.private_events import (
@@ -76,7 +76,7 @@ def test_visits(
         for n, (kind, minute) in enumerate(events)
     ]
     engine.relation("events", columns, rows)
-    engine.step("release.visits", into="visits")
+    engine.step("counting.visits", into="visits")
     found = engine.database.execute(
         "SELECT pageviews, duration_ms, pageviews = 1 AND interactions = 0 FROM visits ORDER BY unit, visit"
     ).fetchall()
@@ -458,7 +458,7 @@ def test_bounds_hold_in_a_crowd_and_are_reached(engine: Engine, tmp_path: Path) 
 
 
 MUTANTS = {
-    "pages without a cap": ("release.chosen_pages", "WHERE page_rank <= 6", ""),
+    "pages without a cap": ("counting.chosen_pages", "WHERE page_rank <= 6", ""),
     "page views without a cap": ("statistics.pageviews", "least(pageviews, 10)", "pageviews"),
     "visits without a cap": ("statistics.visits", "least(visits, 2)", "visits"),
     "choices without a cap": ("statistics.consents", "visitor IS NULL OR choice_rank = 1", "TRUE"),
@@ -470,10 +470,10 @@ MUTANTS = {
         "    max(step) AS step\n  FROM reached\n  GROUP BY unit, funnel",
         "    step\n  FROM reached",
     ),
-    "page views for visitors": ("release.chosen_pages", "SELECT DISTINCT", "SELECT"),
-    "pages ranked across visitors": ("release.chosen_pages", "PARTITION BY s.unit ", ""),
+    "page views for visitors": ("counting.chosen_pages", "SELECT DISTINCT", "SELECT"),
+    "pages ranked across visitors": ("counting.chosen_pages", "PARTITION BY s.unit ", ""),
     "the first and the last visit enter": (
-        "release.visitor_days",
+        "counting.visitor_days",
         "GROUP BY s.unit",
         "GROUP BY s.unit, s.id",
     ),

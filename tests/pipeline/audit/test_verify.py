@@ -18,10 +18,10 @@ from collector.record import DAY_MS
 from pipeline import publish
 from pipeline.audit.verify import CHECKS, Verified, verify
 from pipeline.errors import LedgerError
-from pipeline.ledger import Charge, Ledger
+from pipeline.ledger import LEDGER, Charge, Ledger
 from pipeline.publish import Cell
-from pipeline.published import HEAD, Manifest, manifest_of, place
-from pipeline.release import LEDGER, PUBLISHED, Door, correct, release_due
+from pipeline.published import HEAD, PUBLISHED, Manifest, manifest_of, place
+from pipeline.release import Door, correct, release_due
 from pipeline.rights.erasure import erase
 from pipeline.spec import CODE_VERSION, cost
 from pipeline.store import batch_files, events_of
