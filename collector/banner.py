@@ -1,6 +1,7 @@
 """The banner: what a visitor is asked, from the policy's own text, as HTML that needs no script.
 
-It is a form with two equal buttons and, one click away, a box for each purpose. banner.js spares the reload
+It is a form with two equal buttons and, one click away, a box for each purpose; where only what cannot be
+refused has widened, one button that keeps what was chosen. banner.js spares the reload
 and makes a choice safe to repeat. No box is ticked but those of purposes that this visitor granted before and
 that ask for no more now.
 """
@@ -78,8 +79,9 @@ class _Question:
         self.allowed = decision.choice.granted if decision.choice else frozenset[str]()
         self.widened = decision.widened
         self.reason = decision.reason
+        self.is_told = decision.tells
         before = decision.consented and decision.consented.id
-        self._key = (decision.version.id, before, self.granted, self.allowed, self.reason)
+        self._key = (decision.version.id, before, self.granted, self.allowed, self.reason, self.is_told)
 
     def __hash__(self) -> int:
         return hash(self._key)
@@ -114,6 +116,7 @@ def _rendered(question: _Question, path: str, language: str) -> str:
         page=_PAGE,
         signal=question.signal,
         version=version.id if question.consented else "",
+        is_told=question.is_told,
         summary=version.summed_up_in(language),
         modified=version.modified,
         on=", ".join(

@@ -155,9 +155,7 @@ class Decision:
         version, choice, consented = self.version, self.choice, self.consented
         if version is None or choice is None or consented is None:
             return frozenset()
-        return frozenset(
-            name for name in choice.granted & frozenset(version.purposes) if version.widens(name, consented)
-        )
+        return choice.granted & version.widened(consented)
 
     @cached_property
     def ask(self) -> bool:
@@ -166,7 +164,21 @@ class Decision:
             return False
         if self.choice is None or self.consented is None:
             return True
-        return self.version.exceeds(self.consented, but=self.choice.refused)
+        return bool(self.unanswered)
+
+    @cached_property
+    def unanswered(self) -> frozenset[str]:
+        """The purposes that ask for more than the choice was about, but those that it turned off since."""
+        if self.version is None or self.choice is None or self.consented is None:
+            return frozenset()
+        return self.version.widened(self.consented) - self.choice.refused
+
+    @cached_property
+    def tells(self) -> bool:
+        """Whether the visitor is asked only because what cannot be refused has widened."""
+        if self.version is None or not self.unanswered:
+            return False
+        return self.unanswered.isdisjoint(refusable(self.version))
 
 
 def decide(

@@ -254,6 +254,10 @@ class Chosen(NamedTuple):
     """What the service's regulation refuses of each record."""
 
 
+Services = tuple[Service | None, Service | None]
+"""Whose regulation binds a page: under the version in force, and under an older one that was consented to."""
+
+
 _MOST_CHOSEN = 1024
 _REPORTED = ("name", "props", "interactive", "engaged_ms", "scroll")  # by the script, of no page view
 
@@ -346,7 +350,7 @@ class Assembler:
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
-        self._chosen: dict[tuple[int, str, str], Chosen] = {}
+        self._chosen: dict[tuple[int, str, int, int], Chosen] = {}
         self._unnamed: Counter[Unnamed] = Counter()
         self._known: dict[tuple[Any, ...], Known] = {}
         self._prefix = secrets.token_hex(8)
@@ -384,17 +388,19 @@ class Assembler:
         """
         if seen.kind != "consent":
             seen = self._tools.held_to(seen)
-        service = self._service(seen)
-        known = self._known_of(seen, service)
+        known = self._known_of(seen, self._services(seen))
         frame = encode(self._values(seen, known), known.begun)
         if len(frame) > MAX_RECORD_BYTES:
             raise Dropped("too_long")
         return known.day, frame
 
-    def _service(self, seen: Observation) -> Service | None:
-        version = seen.decision.version
+    def _services(self, seen: Observation) -> Services:
+        version, consented = seen.decision.version, seen.decision.consented
         assert version is not None  # noqa: S101 - without a version nothing is observed
-        return version.service_at(self._tools.place(seen)) if version.services else None
+        service = version.service_at(self._tools.place(seen)) if version.services else None
+        if consented is None or consented is version or not consented.services:
+            return service, None
+        return service, consented.service_at(self._tools.place(seen))
 
     def _values(self, seen: Observation, known: Known) -> dict[str, Any]:
         values: dict[str, Any] = {"id": "", "ts_ms": seen.ts_ms - seen.ts_ms % known.step_ms}
@@ -412,7 +418,7 @@ class Assembler:
         values["id"] = self._id(seen, values.get("visitor", ""))
         return values
 
-    def _known_of(self, seen: Observation, service: Service | None) -> Known:
+    def _known_of(self, seen: Observation, services: Services) -> Known:
         """What was read of the visitor before, or is now.
 
         Raises  Dropped for a bot
@@ -421,7 +427,8 @@ class Assembler:
         key = (
             id(decision),
             seen.kind,
-            service.name if service else "",
+            id(services[0]),  # the policy keeps its services, and with them their ids
+            id(services[1]),
             seen.ts_ms // DAY_MS,
             seen.id_cookie,
             seen.client[0] if seen.client else None,
@@ -434,10 +441,10 @@ class Assembler:
                 raise Dropped("bot", bot)
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
-            known = self._known[key] = self._read(seen, service)
+            known = self._known[key] = self._read(seen, services)
         return known
 
-    def _read(self, seen: Observation, service: Service | None) -> Known:
+    def _read(self, seen: Observation, services: Services) -> Known:
         decision, tools = seen.decision, self._tools
         version = decision.version
         assert version is not None  # noqa: S101 - without a version nothing is observed
@@ -449,9 +456,9 @@ class Assembler:
         }
         if decision.consented is not None:
             values["consent"] = decision.consented.id
-        if service is not None:
-            values["service"] = service.name
-        chosen = self._chosen_for(seen, service)
+        if services[0] is not None:
+            values["service"] = services[0].name
+        chosen = self._chosen_for(seen, services)
         for name, read in chosen.once:
             if (value := read(seen, tools)) is not None:
                 values[name] = value
@@ -467,19 +474,19 @@ class Assembler:
             visitor_id.bits if visitor_id else None,
         )
 
-    def _chosen_for(self, seen: Observation, service: Service | None) -> Chosen:
+    def _chosen_for(self, seen: Observation, services: Services) -> Chosen:
         """The readers of what may be recorded, chosen once for the fields of each decision.
 
         A consent is the site's, wherever it was given: no service's regulation can take away who gave it.
         """
         fields = _fields(seen)
-        service = None if seen.kind == "consent" else service
-        key = (id(fields), seen.kind, service.name if service else "")
+        services = (None, None) if seen.kind == "consent" else services
+        key = (id(fields), seen.kind, id(services[0]), id(services[1]))
         chosen = self._chosen.get(key)
         if chosen is None:
             if len(self._chosen) >= _MOST_CHOSEN:
                 self._chosen.clear()
-            chosen = self._chosen[key] = _choose(fields, seen.kind, service)
+            chosen = self._chosen[key] = _choose(fields, seen.kind, services)
         return chosen
 
     def _id(self, seen: Observation, visitor: str) -> str:
@@ -491,9 +498,15 @@ class Assembler:
         return self._prefix + next(self._numbers).to_bytes(6).hex()
 
 
-def _choose(fields: tuple[Field, ...], kind: str, service: Service | None) -> Chosen:
+def _choose(fields: tuple[Field, ...], kind: str, services: Services) -> Chosen:
     wanted = [field.name for field in fields if kind != "view" or field.name not in _REPORTED]
-    named = [name for name in wanted if service is None or name in service.fields]
+    refused = {
+        f"{service.name}.{name}": name
+        for service in services
+        for name in wanted
+        if service and name not in service.fields
+    }
+    named = [name for name in wanted if name not in refused.values()]
 
     def rows(names: Iterable[str]) -> Rows:
         return tuple((name, READERS[name]) for name in names)
@@ -504,5 +517,5 @@ def _choose(fields: tuple[Field, ...], kind: str, service: Service | None) -> Ch
         rows(name for name in named if name not in _OF_THE_PAGE),
         rows(of_the_page),
         rows(name for name in of_the_page if name not in _OF_THE_QUERY),
-        tuple(f"{service.name}.{name}" for name in wanted if name not in named) if service else (),
+        tuple(refused),
     )

@@ -4,7 +4,7 @@ Everything here is pure (policy.toml is read by policy_file.py). What a request 
 the version in force at its instant, and never from a request.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
@@ -178,19 +178,29 @@ class Version:
             return dict.fromkeys(LEVELS, 0)
         return {category: min(level, then.levels[category]) for category, level in now.levels.items()}
 
-    def exceeds(self, older: "Version", but: Collection[str] = ()) -> bool:
-        """Whether a consent to `older` leaves something of this version unasked, `but` some purposes."""
-        return any(
-            purpose.refusable and name not in but and self.widens(name, older)
-            for name, purpose in self.purposes.items()
-        )
+    def widened(self, older: "Version") -> frozenset[str]:
+        """The purposes for which this version asks for more than `older` did."""
+        return frozenset(name for name in self.purposes if self.widens(name, older))
 
     def widens(self, name: str, older: "Version") -> bool:
-        """Whether one of this version's purposes asks for more than under `older`, an attribute included."""
-        return self.purposes[name].exceeds(older.purposes.get(name)) or any(
+        """Whether one of this version's purposes asks for more than under `older`: itself, by an attribute,
+        or because somewhere a service's regulation names more of its fields, or ended."""
+        asks_more = any(
             attribute.purpose == name and not older.declares(attribute)
             for attribute in self.declared.values()
         )
+        fields = {row.name for row in fields_within(self.purposes[name].levels)}
+        places = {service.place for version in (self, older) for service in version.services.values()}
+        return (
+            asks_more
+            or self.purposes[name].exceeds(older.purposes.get(name))
+            or any(not self.named_at(place, fields) <= older.named_at(place, fields) for place in places)
+        )
+
+    def named_at(self, path: str, fields: Set[str]) -> Set[str]:
+        """Those of some fields that the regulation of a path, as `page.place` spells it, leaves."""
+        service = self.service_at(path)
+        return fields if service is None else fields & service.fields.keys()
 
     def declares(self, attribute: Attribute) -> bool:
         """Whether this version already asked for an attribute, for the same purpose."""

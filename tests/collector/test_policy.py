@@ -361,20 +361,20 @@ def test_consent_covers_no_more_than_either_version(then: dict[str, str], now: d
     expected = {c: min(LEVELS[c].index(then[c]), LEVELS[c].index(now[c])) for c in LEVELS}
     assert new.purpose_scope("statistics", old) == expected
     assert new.scope(["statistics"], old) == expected
-    assert new.exceeds(old) == any(LEVELS[c].index(now[c]) > LEVELS[c].index(then[c]) for c in LEVELS)
+    assert bool(new.widened(old)) == any(LEVELS[c].index(now[c]) > LEVELS[c].index(then[c]) for c in LEVELS)
 
 
 def test_what_was_not_asked_for_then_is_not_covered_now() -> None:
-    """A purpose or recipient added later is asked for; one that cannot be refused is not."""
+    """A purpose or recipient added later is asked for; one that cannot be refused is told, and holds."""
     old = version(purpose("statistics", EVERYTHING))
     wider = version(purpose("statistics", EVERYTHING), purpose("advertising", EVERYTHING), version_id="v2")
     told = version(purpose("statistics", EVERYTHING, recipients=("Another",)), version_id="v2")
     bound = purpose("necessary", EVERYTHING, access="exempt", basis="contract", default="granted")
     contract = version(purpose("statistics", EVERYTHING), bound, version_id="v2")
-    assert wider.exceeds(old)
-    assert told.exceeds(old)
-    assert not contract.exceeds(old)
-    assert not old.exceeds(wider)
+    assert wider.widened(old) == {"advertising"}
+    assert told.widened(old) == {"statistics"}
+    assert contract.widened(old) == {"necessary"}
+    assert old.widened(wider) == frozenset()
     assert wider.purpose_scope("advertising", old) == dict.fromkeys(LEVELS, 0)
     assert contract.purpose_scope("necessary", old) == bound.levels
 

@@ -3,8 +3,10 @@
 import asyncio
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from starlette.applications import Starlette
@@ -13,13 +15,14 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from collector import Collector, granted, must_ask
-from collector.policy import Policy
+from collector.policy import Policy, Service
 from collector.record import DAY_MS, Record, decode, frames
 from tests.asgi import Answer, call, cookie_header, get, http_scope
 from tests.policies import EVERYTHING, NECESSARY, policy, purpose, version
 
 CHANGE = date(2026, 11, 25)
 MIDNIGHT_MS = (CHANGE - date(1970, 1, 1)).days * DAY_MS
+SHOP = Service("shop", "/product", {"visitor": "mandatory", "path": "optional"}, 30)
 COARSE = {"cookie": "long-lived", "time": "minute", "page": "route", "browser": "family"}
 
 
@@ -229,9 +232,9 @@ def test_who_turned_off_all_that_widened_is_not_asked_again(order: tuple[str, st
 
 
 @pytest.mark.parametrize("act", ["grant", "refuse"])
-def test_a_change_that_asks_nobody_is_told_to_who_chose_before(act: str, tmp_path: Path) -> None:
-    """What cannot be refused may widen: with its date on the privacy page, from its day on, until they choose
-    again; and to who did not choose before it is nothing new."""
+def test_what_cannot_be_refused_and_widens_is_told_to_who_chose_before(act: str, tmp_path: Path) -> None:
+    """By a banner that keeps the choice, and with its date on the privacy page, from its day on, until they
+    choose again; and to who did not choose before it is nothing new."""
     wider = purpose("necessary", COARSE, access="exempt", basis="contract", recipients=("Couriers",))
     before = version(NECESSARY, purpose("statistics", COARSE))
     after = version(wider, purpose("statistics", COARSE), version_id="v2", effective=CHANGE)
@@ -250,10 +253,21 @@ def test_a_change_that_asks_nobody_is_told_to_who_chose_before(act: str, tmp_pat
     site.choose(act)
     assert told() == []
     site.now_ms = MIDNIGHT_MS
-    assert not site.asks(MIDNIGHT_MS)
+    assert site.asks(MIDNIGHT_MS)
     assert "adds the recipient Couriers to necessary" in told() and len(told()) > 1
-    site.choose(act)
-    assert told() == []
+    shown = get(site.workers[0], "/_impersonal/banner", headers=site.cookies).body.decode()
+    assert "What is always on now takes in more" in shown
+    first = shown.split("<details")[0]
+    assert re.findall(r'value="(\w+)">(.*?)</button>', first) == [("choose", "Keep my choice")]
+    kept = re.findall(r'name="purposes" value="(\w+)"', first)
+    assert kept == (["statistics"] if act == "grant" else [])
+    choose(site, urlencode({"act": "choose", "purposes": kept}, doseq=True))
+    assert told() == [] and not site.asks(MIDNIGHT_MS)
+    assert ticked(site) == {"necessary": True, "statistics": act == "grant"}
+    site.view(MIDNIGHT_MS + 61_000)
+    assert {(each.policy, each.consent, each.purposes) for each in site.records()} == {
+        ("v2", "v2", ("necessary", "statistics") if act == "grant" else ("necessary",))
+    }
 
 
 def test_a_purpose_that_is_new_is_asked_for_and_not_assumed(tmp_path: Path) -> None:
@@ -280,6 +294,39 @@ def test_a_refusal_outlives_a_wider_version_as_a_refusal(tmp_path: Path) -> None
     site.view(MIDNIGHT_MS)
     assert site.asks(MIDNIGHT_MS)
     assert site.records() == []
+
+
+@pytest.mark.parametrize("later", [(replace(SHOP, fields={**SHOP.fields, "country": "optional"}),), ()])
+def test_a_consent_covers_no_field_that_its_version_kept_from_a_service(
+    later: tuple[Service, ...], tmp_path: Path
+) -> None:
+    """A version that names another, or ends the regulation, asks again; until then the older one binds."""
+    purposes = NECESSARY, purpose("statistics", EVERYTHING)
+    before = version(*purposes, services=(SHOP,))
+    after = version(*purposes, services=later, version_id="v2", effective=CHANGE)
+    site = Site(policy(before, after), tmp_path)
+    site.choose("grant")
+    assert not site.asks(MIDNIGHT_MS - 1)
+    site.view(MIDNIGHT_MS - 1, "/product/1")
+    assert site.asks(MIDNIGHT_MS)
+    site.view(MIDNIGHT_MS, "/product/1")
+    site.choose("grant")
+    site.view(MIDNIGHT_MS + 61_000, "/product/1")
+    assert said(site.records()) == [
+        *2 * [("v1", "v1", "/product/1", None)],
+        *2 * [("v2", "v1", "/product/1", None)],
+        *2 * [("v2", "v2", "/product/1", "NL")],
+    ]
+
+
+def test_a_narrower_regulation_asks_nobody() -> None:
+    """A service that names less, or is new, holds at once."""
+    purposes = NECESSARY, purpose("statistics", EVERYTHING)
+    less = replace(SHOP, fields={"path": "mandatory"})
+    before, after = version(*purposes, services=(SHOP,)), version(*purposes, services=(less,))
+    assert not after.widened(before)
+    assert not before.widened(version(*purposes))
+    assert before.widened(after) == version(*purposes).widened(before) == {"statistics"}
 
 
 def test_a_view_that_waits_in_the_queue_is_of_the_day_it_was_seen(tmp_path: Path) -> None:
