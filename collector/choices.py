@@ -14,13 +14,13 @@ from collector.capture import Headers, picked
 from collector.consent import Choice, Decision
 from collector.identity import Begun, VisitorId
 from collector.observer import Observer, Scope, mounted
-from collector.policy import Policy, Version
+from collector.policy import Version
 from collector.rate_limit import RateLimit
 from collector.record import DAY_MS, date_of
 from collector.rights import Rights
 from collector.subjects import Subjects, Who
 from collector.threads import Threads
-from collector.visitor_pages import Places, answer_page, language_of
+from collector.visitor_pages import Places, refuse
 from collector.web import (
     NO_STORE,
     is_json,
@@ -29,7 +29,6 @@ from collector.web import (
     read_body,
     read_form,
     referring_page,
-    refusal,
     set_cookie,
 )
 from collector.writer import Writer
@@ -71,14 +70,12 @@ class Choices:
 
     def __init__(
         self,
-        policy: Policy,
         observer: Observer,
         writer: Writer,
         rights: Rights,
         subjects: Subjects,
         places: Places,
     ) -> None:
-        self._controller = policy.controller
         self._places = places
         self._observer = observer
         self._writer = writer
@@ -94,22 +91,22 @@ class Choices:
     async def take(self, request: Request) -> Response:
         """Grant, refuse, withdraw or choose."""
         if not is_same_origin(request.scope, self._observer.own_hosts):
-            return refusal(403, "this request came from another site: choose on the site's own page")
+            return refuse(request, self._places, 403, "privacy.problems.foreign")
         head = picked(request.scope["headers"])
         if not self._limit.allows(self._observer.address(request.scope, head)):
-            return refusal(429, language_of(request)("banner.often"))  # a page would cost more than a choice
+            return refuse(request, self._places, 429, "privacy.problems.often")
         body = await read_body(request.receive)
         form = read_form(request, body, ConsentForm, ("purposes",)) if body is not None else None
         if form is None:
-            return refusal(400, "send act=grant, refuse, withdraw or choose, and the purposes it is about")
+            line = "send act=grant, refuse, withdraw or choose, and the purposes it is about"
+            return refuse(request, self._places, 400, "privacy.problems.unreadable", line)
         before = self._observer.decide(head, self._observer.clock())
         if before.version is None:
-            return refusal(409, "no version of the policy is in force yet: nothing is collected")
-        unknown = set(form.purposes) - consent.refusable(before.version)
-        if unknown:
-            return refusal(
-                400, "a purpose is not one of " + ", ".join(sorted(consent.refusable(before.version)))
-            )
+            return refuse(request, self._places, 409, "privacy.none_in_force")
+        known = consent.refusable(before.version)
+        if not known.issuperset(form.purposes):
+            line = "a purpose is not one of " + ", ".join(sorted(known))
+            return refuse(request, self._places, 400, "privacy.problems.unreadable", line)
         return await self._choose(request, head, form, before, before.version)
 
     async def _choose(
@@ -125,9 +122,9 @@ class Choices:
         except OSError as error:
             self._writer.failed(error)
             self._writer.refuse("not_durable")
-            return self._refuse(request, 503, "banner.failed")
+            return refuse(request, self._places, 503, "banner.failed")
         if met.repeats == "ended":
-            return self._refuse(request, 409, "banner.ended")
+            return refuse(request, self._places, 409, "banner.ended")
         page = form.u or referring_page(request)
         if met.repeats == "stored":
             return _answer(mounted(request.scope).decision(request.scope), via, form.back or page)
@@ -144,7 +141,9 @@ class Choices:
         if met.begun:
             record.record_id = met.begun.record_id(record.act, choice.cookie(), is_new)
         if not await self._writer.durable(record):
-            return self._refuse(request, 503, "banner.failed_held" if met.is_held_back else "banner.failed")
+            return refuse(
+                request, self._places, 503, "banner.failed_held" if met.is_held_back else "banner.failed"
+            )
         # The privacy page is none of the site's pages and is not counted.
         if page and form.by != "page" and after.fields and not before.fields:
             self._report_granting_view(request, head, after, id_cookie, page, form, met.begun)
@@ -156,14 +155,6 @@ class Choices:
         elif not wanted and identity.COOKIE in request.cookies:
             set_cookie(response, identity.COOKIE, "", 0)
         return response
-
-    def _refuse(self, request: Request, status: int, why: str) -> Response:
-        """What became of a choice that was not taken, in words: as a page where a form sent it."""
-        words = language_of(request)
-        if is_json(request):
-            return refusal(status, words(why))
-        values = {"controller": self._controller, "page": "privacy", "problem": words(why)}
-        return answer_page(request, "refused", self._places, words, status=status, **values)
 
     async def _met(
         self, scope: Scope, head: Headers, before: Decision, after: Decision, once: str, now_ms: int

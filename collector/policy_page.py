@@ -28,7 +28,6 @@ class PolicyPage:
             "policy",
             self._places,
             words,
-            controller=self._policy.controller,
             page="policy",
             version=version,
             in_force=in_force,

@@ -37,7 +37,7 @@ from collector.record import DAY_MS, date_of
 from collector.rights import Receipt, Rights, receipt_of
 from collector.subjects import Subjects, Who
 from collector.threads import Threads
-from collector.visitor_pages import Places, answer_page, language_of
+from collector.visitor_pages import Places, answer_page, language_of, refuse
 from collector.web import NO_STORE, is_same_origin, read_body, read_form, refusal, set_cookie
 from collector.words import languages
 from collector.writer import Writer
@@ -49,6 +49,7 @@ READS = (60.0, 5.0)
 ACTS = (40.0, 2.0)
 
 _NUMBER = re.compile(r"[0-9a-f]{32}")
+_OFTEN = "privacy.problems.often"
 _NOTHING = "nothing is at hand for this browser: open the privacy page"
 
 Act = Literal["save", "erase", "erase_all"]
@@ -103,7 +104,7 @@ class Privacy:
     async def show(self, request: Request) -> Response:
         """The page, for whoever asks: it tells what holds for this browser, and what is held."""
         if self._is_too_often(request, self._reads):
-            return refusal(429, "too many pages at once: please wait a moment")
+            return refuse(request, self._places, 429, _OFTEN)
         return await self._page(request)
 
     async def json(self, request: Request) -> Response:
@@ -117,7 +118,7 @@ class Privacy:
     async def _download(self, request: Request, form: Literal["json", "csv"]) -> Response:
         """The file; the same 404 after the same work for no cookie, another's, an erased or a guessed one."""
         if self._is_too_often(request, self._reads):
-            return refusal(429, "too many downloads at once: please wait a moment")
+            return refuse(request, self._places, 429, _OFTEN)
         now_ms = self._observer.clock()
         who = self._subjects.of(request.scope, picked(request.scope["headers"]), now_ms)
         who, held = await self._threads.run(self._find, who, now_ms)
@@ -156,7 +157,6 @@ class Privacy:
             self._places,
             words,
             status=status,
-            controller=self._policy.controller,
             page="privacy",
             problem=problem and words(f"privacy.problems.{problem}"),
             done=words.get(f"privacy.done.{done}", "") if done else "",
@@ -213,7 +213,7 @@ class Privacy:
         try:
             return await self._page(request, 503, problem)
         except OSError:  # nothing can be read either
-            return refusal(503, language_of(request)(f"privacy.problems.{problem}"))
+            return refuse(request, self._places, 503, f"privacy.problems.{problem}")
 
     async def _request(self, request: Request) -> Response:
         head, now_ms = picked(request.scope["headers"]), self._observer.clock()
@@ -309,9 +309,9 @@ class Privacy:
     def _refused(self, request: Request) -> Response | None:
         """Why an act is not even read."""
         if not is_same_origin(request.scope, self._observer.own_hosts):
-            return refusal(403, "this request came from another site: use the site's own privacy page")
+            return refuse(request, self._places, 403, "privacy.problems.foreign")
         if self._is_too_often(request, self._acts):
-            return refusal(429, "too many requests from this address: please wait a moment and try again")
+            return refuse(request, self._places, 429, _OFTEN)
         return None
 
     def _is_too_often(self, request: Request, limit: RateLimit) -> bool:

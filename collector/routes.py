@@ -53,9 +53,9 @@ class Routes:
         path      below which the routes lie
         privacy   where visitors are shown the privacy page
         """
-        places = Places(path, privacy)
+        places = Places(path, privacy, policy.controller)
         self._beacons = Beacons(observer, writer)
-        choices = Choices(policy, observer, writer, rights, subjects, places)
+        choices = Choices(observer, writer, rights, subjects, places)
         policies = PolicyPage(policy, observer.clock, places)
         page = Privacy(policy, observer, writer, rights, subjects, declarations, places)
         self._routes: dict[tuple[str, str], Callable[[Request], Awaitable[Response]]] = {

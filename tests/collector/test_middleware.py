@@ -577,9 +577,9 @@ def test_a_form_leads_back_to_this_site_only(back: str, location: str) -> None:
     "body", [b"", b"act=maybe", b"{", b"\xff", b"act=grant&purposes=spying", b"x" * 5000]
 )
 def test_a_broken_consent_is_refused_with_a_remedy(body: bytes) -> None:
-    """400, one sentence, nothing recorded."""
+    """400, one sentence for who wrote the script, nothing recorded."""
     site = Site()
-    answer = post(site.collector, "/_impersonal/consent", body)
+    answer = post(site.collector, "/_impersonal/consent", body, [("content-type", "text/plain")])
     assert answer.status == 400 and json.loads(answer.body)["error"]
     assert site.records() == []
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import html
 import io
 import itertools
 import json
@@ -693,6 +694,32 @@ def test_another_site_changes_nothing(site: Site) -> None:
         assert (answer.status, answer.headers("set-cookie")) == (403, []), (act, headers)
         assert get(site.collector, f"/_impersonal/privacy/{act}?what=all", headers=[visitor]).status == 405
     assert site.rights.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("language", languages())
+def test_a_form_that_is_refused_is_answered_in_words(own: Site, language: str) -> None:
+    """From elsewhere, unreadable, or too often: who has no script reads why, and finds the way on."""
+    spoken = ("accept-language", language)
+
+    def answered(answer: Answer, status: int, why: str) -> bool:
+        text = html.unescape(answer.body.decode())
+        assert (answer.status, answer.headers("set-cookie")) == (status, [])
+        assert f'<html lang="{language}">' in text and 'href="/privacy#settings"' in text
+        return words(language)(f"privacy.problems.{why}") in text
+
+    for act in ("consent", "privacy/request", "privacy/declared", "privacy/erase"):
+        target = f"/_impersonal/{act}"
+        foreign = http_scope(target, "POST", [FORM, spoken, ("sec-fetch-site", "cross-site")])
+        assert answered(asyncio.run(call(own.collector, foreign, b"act=grant")), 403, "foreign")
+    for body in (b"act=nothing", b"act=choose&purposes=unknown", b"\xff"):
+        answer = post(own.collector, "/_impersonal/consent", body, [FORM, spoken])
+        assert answered(answer, 400, "unreadable")
+    by_script = http_scope("/_impersonal/consent", "POST", [("content-type", "application/json"), spoken])
+    line = asyncio.run(call(own.collector, by_script, b"{}"))
+    assert json.loads(line.body) == {"error": words(language)("privacy.problems.foreign")}
+    for act in ("consent", "privacy/request"):
+        asked = (post(own.collector, f"/_impersonal/{act}", b"act=x", [FORM, spoken]) for _ in range(200))
+        assert answered(next(answer for answer in asked if answer.status == 429), 429, "often")
 
 
 def test_too_many_acts_are_refused(site: Site) -> None:
