@@ -674,6 +674,19 @@ def test_nobody_is_told_that_something_was_erased(own: Site) -> None:
     assert not own.rights.path.exists()
 
 
+def test_who_answers_for_the_data_stands_on_every_page(tmp_path: Path) -> None:
+    """In sentences: name, contact, number, address, where the data is kept, and whether it goes abroad."""
+    controller = replace(
+        RULES.controller, identifier="123456789012", address="1 Abay Avenue", storage="Almaty, own servers"
+    )
+    shown = Site(tmp_path, replace(RULES, controller=controller)).show()
+    assert " ".join(shown.partition("<footer>")[2].split()).startswith(
+        "<p>Answerable for the data: Example. Write to privacy@example.org. "
+        "Registration number 123456789012. 1 Abay Avenue. "
+        "Where the data is kept: Almaty, own servers. Personal data does not leave the country."
+    )
+
+
 ELSEWHERE: tuple[list[tuple[str, str]], ...] = (
     [("sec-fetch-site", "cross-site")],
     [("sec-fetch-site", "same-site"), ("origin", "https://example.org")],
