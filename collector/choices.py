@@ -12,6 +12,7 @@ from collector import consent, identity
 from collector.beacons import is_view_id
 from collector.capture import Headers, picked
 from collector.consent import Choice, Decision
+from collector.declarations import held_to
 from collector.identity import Begun, VisitorId
 from collector.observer import Observer, Scope, mounted
 from collector.policy import Version
@@ -39,9 +40,10 @@ STANDING_DAYS = consent.GRANT_DAYS + 7  # an id is believed for that long: its c
 class ConsentForm(msgspec.Struct, frozen=True):
     """What a form or a fetch posts to `consent`."""
 
-    act: Literal["grant", "refuse", "withdraw", "choose"]
+    act: Literal["grant", "refuse", "withdraw", "choose", "keep"]
     purposes: list[str] = []
-    """grant: these hold from now on, or all; withdraw: these end, or all; choose: exactly these hold."""
+    """grant: these hold from now on, or all; withdraw: these end, or all; choose: exactly these hold.
+    keep: what was chosen before holds under the version in force as well."""
     w: str = ""
     u: str = ""
     r: str = ""
@@ -98,7 +100,7 @@ class Choices:
         body = await read_body(request.receive)
         form = read_form(request, body, ConsentForm, ("purposes",)) if body is not None else None
         if form is None:
-            line = "send act=grant, refuse, withdraw or choose, and the purposes it is about"
+            line = "send act=grant, refuse, withdraw, choose or keep, and the purposes it is about"
             return refuse(request, self._places, 400, "privacy.problems.unreadable", line)
         before = self._observer.decide(head, self._observer.clock())
         if before.version is None:
@@ -115,9 +117,10 @@ class Choices:
         now_ms = self._observer.clock()
         today = date_of(now_ms)
         via = "fetch" if is_json(request) else "form"
-        choice = _choice(form, via, before, version, today)
-        after = self._observer.decide_on(choice, head, now_ms)
         try:
+            holds = await self._threads.run(self._holds, request.scope, head, before, now_ms)
+            choice = _choice(form, via, before, holds, version, today)
+            after = self._observer.decide_on(choice, head, now_ms)
             met = await self._met(request.scope, head, before, after, form.once, now_ms)
         except OSError as error:
             self._writer.failed(error)
@@ -155,6 +158,11 @@ class Choices:
         elif not wanted and identity.COOKIE in request.cookies:
             set_cookie(response, identity.COOKIE, "", 0)
         return response
+
+    def _holds(self, scope: Scope, head: Headers, before: Decision, now_ms: int) -> frozenset[str]:
+        """What holds before a choice, whatever an older cookie says. Raises OSError"""
+        subject = self._subjects.held_to(scope, head, now_ms, remembered=False)
+        return frozenset(held_to(before, self._rights.standing(subject) if subject else None).granted)
 
     async def _met(
         self, scope: Scope, head: Headers, before: Decision, after: Decision, once: str, now_ms: int
@@ -234,20 +242,25 @@ class Choices:
         self._writer.put(view)
 
 
-def _choice(form: ConsentForm, via: str, before: Decision, version: Version, today: date) -> Choice:
+def _choice(
+    form: ConsentForm, via: str, before: Decision, holds: frozenset[str], version: Version, today: date
+) -> Choice:
+    """What was chosen; `holds` is what was granted until then (see `Choices._holds`)."""
     named = frozenset(form.purposes) or consent.refusable(version)
     granted = refused = frozenset[str]()
     if form.act == "grant":
         granted = named
     elif form.act == "choose":
         granted = frozenset(form.purposes)
+    elif form.act == "keep" and before.choice:
+        granted = (before.choice.granted & holds) - before.widened
     elif form.act == "withdraw":
-        version, granted, refused = _left(before, version, named)
+        version, granted, refused = _left(before, holds, version, named)
     return Choice(version.id, today, granted, identity.began(before, today), via, refused)
 
 
 def _left(
-    before: Decision, version: Version, ended: frozenset[str]
+    before: Decision, holds: frozenset[str], version: Version, ended: frozenset[str]
 ) -> tuple[Version, frozenset[str], frozenset[str]]:
     """What a withdrawal leaves, under which version, and what it turns off there: never consent to more than
     was asked about.
@@ -255,7 +268,7 @@ def _left(
     The version of the consent stays, so that what has widened since is still asked. It cannot where nothing
     is left, which ends the asking as a refusal does.
     """
-    left = (frozenset(before.granted) & consent.refusable(version)) - ended
+    left = (holds & consent.refusable(version)) - ended
     choice, consented = before.choice, before.consented
     if choice and consented and consented is not version and left:
         return consented, left & consent.refusable(consented), choice.refused | ended
@@ -263,8 +276,8 @@ def _left(
 
 
 def _act(form: ConsentForm, choice: Choice) -> str:
-    """What a record says was done; a form of checkboxes grants or refuses by what is ticked."""
-    if form.act != "choose":
+    """What a record says was done; what is chosen or kept is granted or refused by what is in it."""
+    if form.act not in ("choose", "keep"):
         return form.act
     return "grant" if choice.granted else "refuse"
 

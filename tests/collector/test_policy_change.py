@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from urllib.parse import urlencode
 
 import pytest
 from starlette.applications import Starlette
@@ -258,16 +257,33 @@ def test_what_cannot_be_refused_and_widens_is_told_to_who_chose_before(act: str,
     shown = get(site.workers[0], "/_impersonal/banner", headers=site.cookies).body.decode()
     assert "What is always on now takes in more" in shown
     first = shown.split("<details")[0]
-    assert re.findall(r'value="(\w+)">(.*?)</button>', first) == [("choose", "Keep my choice")]
-    kept = re.findall(r'name="purposes" value="(\w+)"', first)
-    assert kept == (["statistics"] if act == "grant" else [])
-    choose(site, urlencode({"act": "choose", "purposes": kept}, doseq=True))
+    assert re.findall(r'value="(\w+)">(.*?)</button>', first) == [("keep", "Keep my choice")]
+    choose(site, "act=keep&by=banner")
     assert told() == [] and not site.asks(MIDNIGHT_MS)
     assert ticked(site) == {"necessary": True, "statistics": act == "grant"}
     site.view(MIDNIGHT_MS + 61_000)
     assert {(each.policy, each.consent, each.purposes) for each in site.records()} == {
         ("v2", "v2", ("necessary", "statistics") if act == "grant" else ("necessary",))
     }
+
+
+@pytest.mark.parametrize("act", ["keep", "withdraw&purposes=advertising"])
+def test_what_was_withdrawn_elsewhere_is_neither_kept_nor_left(act: str, tmp_path: Path) -> None:
+    """An older cookie still grants it, as from a back-up of the browser; the visitor's later word stands."""
+    purposes = purpose("statistics", COARSE), purpose("advertising", COARSE), purpose("improvement", COARSE)
+    wider = purpose("necessary", COARSE, access="exempt", basis="contract", recipients=("Couriers",))
+    rules = policy(
+        version(NECESSARY, *purposes), version(wider, *purposes, version_id="v2", effective=CHANGE)
+    )
+    site = Site(rules, tmp_path)
+    site.choose("grant")
+    older = list(site._cookies)
+    choose(site, "act=withdraw&purposes=statistics")
+    site._cookies = older
+    site.now_ms = MIDNIGHT_MS
+    choose(site, f"act={act}")
+    left = {"advertising", "improvement"} if act == "keep" else {"improvement"}
+    assert {name for name, is_on in ticked(site).items() if is_on} == {"necessary", *left}
 
 
 def test_a_purpose_that_is_new_is_asked_for_and_not_assumed(tmp_path: Path) -> None:
