@@ -25,7 +25,7 @@ from collector.errors import ImpersonalError, PolicyError
 from collector.policy import Policy
 from collector.record import DAY_MS, KEYS, Clock, day_of
 from pipeline import check
-from pipeline.engine import Engine, connect
+from pipeline.engine import Engine, shared
 from pipeline.log_batches import Batch, Columns, batches
 from pipeline.log_days import CLOSED, IMPORTED, NO_POLICY, TAKEN, WAITING, LogDay, LogDays
 from pipeline.log_events import LogEvents, granted_fields
@@ -141,7 +141,7 @@ class _Call:
         self._lines = Lines(enricher, hosts, latest_ms, networks, policy.versions)
         self._reader = Reader(self.days)
         self._key = _key(data)
-        with connect() as database:
+        with shared().cursor() as database:
             taken = [each for path, _ in days_of(data / EVENTS) for each in manifests(database, path)]
         self._consumed = consumed_bytes(taken)
         self._prefixes: list[bytes] = []

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from collector.policy import Policy
 from collector.record import DAY_MS, KEYS, LOGS, Clock, date_of, day_of
-from pipeline.engine import connect
+from pipeline.engine import shared
 from pipeline.errors import StoreError
 from pipeline.store import (
     EVENTS,
@@ -110,7 +110,7 @@ def remove_logs(data: Path) -> int:
     """
     removed = 0
     segments = find_segments(data)
-    with connect() as database:
+    with shared().cursor() as database:
         for directory, day in days_of(data / LOGS, prefix=""):
             if not is_sealed(data, day):
                 continue

@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 import msgspec
 
-from pipeline.engine import connect
+from pipeline.engine import shared
 from pipeline.errors import StoreError
 from pipeline.windows import Window, window_named
 
@@ -120,7 +120,7 @@ def manifest_of(file: Path) -> Manifest:
 
     Raises  StoreError
     """
-    with connect() as database:
+    with shared().cursor() as database:
         return manifest_in(database, file)
 
 

@@ -23,7 +23,7 @@ from collector.policy import Policy, fields_within
 from collector.record import FIELDS, LEVELS, LOGS, TIME_STEP_MS, Clock, date_of
 from collector.rights import Rights
 from pipeline.days import seal_day
-from pipeline.engine import connect
+from pipeline.engine import shared
 from pipeline.rights.access import remove_old_answers
 from pipeline.store import (
     EVENTS,
@@ -78,7 +78,7 @@ def expire(data: Path, policy: Policy, clock: Clock) -> Expired:
     now_ms = clock()
     found = Expired()
     rules = _Rules(policy, now_ms)
-    with connect() as database:
+    with shared().cursor() as database:
         for day in _days(data):
             directory = events_of(data, day)
             age = (date_of(now_ms) - date.fromisoformat(day)).days

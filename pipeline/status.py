@@ -19,7 +19,7 @@ from collector.policy_file import load
 from collector.record import DAY_MS, LOGS, STATUS, Clock, day_of
 from collector.rights import Rights
 from pipeline import kept_policy
-from pipeline.engine import connect
+from pipeline.engine import shared
 from pipeline.fates import DROPS, FRAMES, UNACCOUNTED, Fate
 from pipeline.ledger import LEDGER, Ledger
 from pipeline.options import POLICY
@@ -199,7 +199,7 @@ def _oldest_events(data: Path) -> dict[str, int]:
         " GROUP BY ALL ORDER BY ALL"
     )
     found: dict[str, int] = {}
-    with connect() as database:
+    with shared().cursor() as database:
         for purposes, service, ts_ms in database.execute(query, {"files": files}).fetchall():
             kinds = [f"purpose {name}" for name in purposes or ()] + (
                 [f"service {service}"] if service else []
@@ -238,7 +238,7 @@ def forget_workers(data: Path, clock: Clock) -> None:
 def _days(data: Path) -> Iterator[Day]:
     segments = find_segments(data)
     days = {day for _, day in days_of(data / EVENTS)} | {segment.day for segment in segments}
-    with connect() as database:
+    with shared().cursor() as database:
         for day in sorted(days):
             directory = events_of(data, day)
             taken = manifests(database, directory)

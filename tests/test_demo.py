@@ -48,7 +48,7 @@ def records_of(logs: Path) -> list[dict[str, object]]:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A demo's data directory and what it reported."""
     data = tmp_path_factory.mktemp("demo") / "data"
-    done = demo("--no-serve", "--visitors", "300", "--days", "2", "--start", "2026-11-16", "--data", data)
+    done = demo("--no-serve", "--visitors", "200", "--days", "2", "--start", "2026-11-16", "--data", data)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return data, done.stdout

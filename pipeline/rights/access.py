@@ -11,7 +11,7 @@ from collector.errors import RecordError
 from collector.record import COLUMNS, DAY_MS, RECORD_VERSION, Record, day_of, decode, frames
 from collector.rights import Rights
 from pipeline import proofs, transfers
-from pipeline.engine import connect
+from pipeline.engine import shared
 from pipeline.rights.frames import holding
 from pipeline.store import (
     EVENTS,
@@ -103,7 +103,7 @@ def _stored(data: Path, subject: str) -> Iterator[Record]:
         f"SELECT {_COLUMNS} FROM read_parquet($files, hive_partitioning = false, union_by_name = true)"  # noqa: S608
         " WHERE visitor = $subject"
     )
-    with connect() as database:
+    with shared().cursor() as database:
         for row in database.execute(query, {"files": files, "subject": subject}).fetchall():
             values = {name: value for (name, _), value in zip(COLUMNS, row, strict=True) if value is not None}
             yield msgspec.convert({"v": RECORD_VERSION, **values}, Record)

@@ -720,7 +720,7 @@ JUNK = st.lists(
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(parts=JUNK, ending=st.sampled_from([b"\n", b"\r\n", b""]))
 def test_any_bytes_are_counted(
     tmp_path_factory: pytest.TempPathFactory, parts: list[bytes], ending: bytes

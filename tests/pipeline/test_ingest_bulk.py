@@ -95,7 +95,7 @@ def one_by_one(data: bytes) -> tuple[list[bytes], Counter[str], list[tuple[str, 
 
 
 @given(parts=st.lists(FRAMES, max_size=12), size=st.sampled_from([1, 700, 2**15]))
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_bulk_is_as_good_as_one_by_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: list[bytes], size: int
 ) -> None:

@@ -179,9 +179,10 @@ def test_a_visitor_day_changes_one_cell_of_all_hours(tmp_path: Path) -> None:
 def test_a_day_of_hourly_runs_is_one_charge(tmp_path: Path) -> None:
     """Each hour comes out once, empty or not; the first pays for all, and the day comes as ever."""
     come(tmp_path, 9.5)
-    for hour in range(24):
-        new = hours(hour - 1) if hour else []
-        assert [name for name in run(tmp_path, hour) if DAY in name] == new
+    out = 0
+    for hour in (0, 1, 2, 3, 9, 10, 11, 23):  # some runs come late
+        assert [name for name in run(tmp_path, hour) if DAY in name] == hours(*range(out, hour))
+        out = hour
     later = partial(run, tmp_path, day=NEXT_DAY)
     assert list(later(0)) == hours(23)
     assert list(later(1)) == hours(0, day=NEXT_DAY)

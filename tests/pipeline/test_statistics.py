@@ -358,7 +358,7 @@ def of_visits(visits: list[Log]) -> tuple[object, ...]:
 
 
 @given(data=st.data())
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_visitor_days_are_as_in_python(engine: Engine, tmp_path: Path, data: st.DataObject) -> None:
     """Whatever the log, to the second, and however ids order the events of one instant."""
     log: Log = data.draw(LOGS)
