@@ -1,12 +1,15 @@
 """The banner in a real browser, on a real site around which the real collector stands."""
 
+import asyncio
 import json
 import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -18,11 +21,13 @@ from playwright.sync_api import Browser, Page
 from playwright.sync_api import Route as Routed
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from collector import Collector, MemorySink, banner
+from collector.consent import COOKIE, Choice
 from collector.identity import Pseudonyms
+from collector.policy import Policy
 from collector.record import Record, decode, frames
 from tests.asgi import FIREFOX
 from tests.browser.site import Site
@@ -34,6 +39,7 @@ CSP = (
     "base-uri 'none'; frame-ancestors 'none'"
 )
 STYLE = """
+html { overflow-y: scroll; }
 body { margin: 0 auto; max-width: 40em; padding: 1em; font: 16px/1.5 sans-serif; }
 :root[data-theme=own] { --impersonal-accent: rgb(120, 20, 60); }
 button { display: none; font-size: 40px; }
@@ -67,9 +73,13 @@ ZOOMED = {"width": 320, "height": 256}
 """A window of 1280 by 1024 at 400 %."""
 
 SHIFTS = """
-window.shifted = 0;
+window.shifted = [];
 new PerformanceObserver((list) => list.getEntries().forEach((entry) => {
-  if (!entry.hadRecentInput) window.shifted += entry.value;
+  if (!entry.hadRecentInput) window.shifted.push({
+    value: entry.value, at: entry.startTime, input: entry.lastInputTime,
+    moved: entry.sources.map(({ node, previousRect, currentRect }) =>
+      [node && (node.className || node.nodeName), previousRect.toJSON(), currentRect.toJSON()]),
+  });
 })).observe({ type: "layout-shift", buffered: true });
 """
 SHOWN = "#impersonal-banner"
@@ -86,13 +96,24 @@ def page(request: Request) -> Response:
         end = banner(request.scope) + end
     direction = "rtl" if kind == "rtl" else "ltr"
     theme = ' data-theme="own"' if kind == "themed" else ""
-    return HTMLResponse(
+    html = (
         f'<!doctype html><html lang="en" dir="{direction}"{theme}><head><title>{kind}</title>'
         '<meta name="viewport" content="width=device-width">'
         '<link rel="stylesheet" href="/style.css"><script defer src="/_impersonal/beacon.js"></script></head>'
-        f"<body><main><h1>A page</h1>{text}</main>{end}",
-        headers={"content-security-policy": CSP},
+        f"<body><main><h1>A page</h1>{text}</main>{end}"
     )
+    headers = {"content-security-policy": CSP}
+    if kind == "slow":
+        return StreamingResponse(in_two(html), media_type="text/html", headers=headers)
+    return HTMLResponse(html, headers=headers)
+
+
+async def in_two(html: str) -> AsyncIterator[str]:
+    """A page of which the connection carries the rest later: from the middle of the banner on."""
+    before, button, rest = html.partition("<button")
+    yield before
+    await asyncio.sleep(0.5)
+    yield button + rest
 
 
 @dataclass
@@ -123,9 +144,9 @@ class Mounted:
         return view
 
 
-@pytest.fixture(scope="module")
-def mounted() -> Iterator[Mounted]:
-    """One site for the tests of this module; each visits pages of its own."""
+@contextmanager
+def serving(rules: Policy) -> Iterator[Mounted]:
+    """A site under a policy, while it is needed."""
     sink = MemorySink()
     app = Starlette(
         routes=[
@@ -134,14 +155,23 @@ def mounted() -> Iterator[Mounted]:
             Route("/{path:path}", page),
         ]
     )
-    mounted = Collector(app, policy=RULES, sink=sink, inject=True)
+    mounted = Collector(app, policy=rules, sink=sink, inject=True)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(uvicorn.Config(mounted, log_level="critical", ws="none", lifespan="on"))
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
-        yield Mounted(f"http://banner.localhost:{listener.getsockname()[1]}", mounted, sink)
-        server.should_exit = server.force_exit = True
-        thread.join()
+        try:
+            yield Mounted(f"http://banner.localhost:{listener.getsockname()[1]}", mounted, sink)
+        finally:
+            server.should_exit = server.force_exit = True
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def mounted() -> Iterator[Mounted]:
+    """One site for the tests of this module; each visits pages of its own."""
+    with serving(RULES) as site:
+        yield site
 
 
 Arrive = Callable[..., Visitor]
@@ -152,12 +182,12 @@ def arrive(chromium: Browser, mounted: Mounted) -> Iterator[Arrive]:
     """Makes visitors with fresh profiles; nothing may move, fail or speak while they are there."""
     people: list[Visitor] = []
 
-    def come(language: str = "en", **options: Any) -> Visitor:
+    def come(language: str = "en", site: Mounted = mounted, **options: Any) -> Visitor:
         options = {"viewport": DESKTOP, "reduced_motion": "reduce", "user_agent": FIREFOX} | options
         headers = {"accept-language": language} | options.pop("extra_http_headers", {})
         context = chromium.new_context(extra_http_headers=headers, **options)
         context.add_init_script(SHIFTS)
-        people.append(Visitor(context, Site(mounted.origin)))
+        people.append(Visitor(context, Site(site.origin)))
         return people[-1]
 
     yield come
@@ -207,7 +237,7 @@ def test_whoever_ignores_it_leaves_nothing(arrive: Arrive, mounted: Mounted) -> 
         visitor.page.click("text=more >> nth=0")
         visitor.page.keyboard.press("Escape")
         assert visitor.page.is_visible(SHOWN)
-        assert (cookies(visitor), stored(visitor.page), visitor.page.evaluate("shifted")) == (set(), 0, 0)
+        assert (cookies(visitor), stored(visitor.page), visitor.page.evaluate("shifted")) == (set(), 0, [])
     assert mounted.records("view", "/ignored/1") == []
 
 
@@ -250,7 +280,7 @@ def test_a_choice_is_made_without_a_reload(
         assert cookies(visitor) == {"__Host-consent", "__Host-id"}
     else:
         assert cookies(visitor) == {"__Host-consent"}
-    assert (stored(page), page.evaluate("shifted")) == (0, 0)
+    assert (stored(page), page.evaluate("shifted")) == (0, [])
     visitor.open(path + "/next")
     assert page.locator(SHOWN).count() == 0
     if granted == ("necessary",):
@@ -338,7 +368,16 @@ def test_a_late_answer_moves_nothing(arrive: Arrive, size: dict[str, int]) -> No
     press(visitor.page, "Reject all")
     visitor.page.wait_for_selector("text=Your choice is stored.")
     visitor.page.wait_for_timeout(100)
-    assert visitor.page.evaluate("shifted") == 0
+    assert visitor.page.evaluate("shifted") == []
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+def test_a_slow_connection_moves_nothing(arrive: Arrive, size: dict[str, int]) -> None:
+    """A banner that arrives in two parts is shown when all of it is there."""
+    visitor = arrive(viewport=size)
+    visitor.open("/slow/")
+    assert visitor.page.locator(SHOWN).is_visible()
+    assert visitor.page.evaluate("shifted") == []
 
 
 def test_a_double_click_is_one_choice(arrive: Arrive, mounted: Mounted) -> None:
@@ -419,7 +458,7 @@ def test_pages_from_a_cache_and_pages_without_a_tag(arrive: Arrive) -> None:
         visitor.page.wait_for_selector(SHOWN)
         assert visitor.page.locator(SHOWN).get_attribute("lang") == language
         assert look(visitor.page, SHOWN)["display"] == "flex"
-        assert visitor.page.evaluate("shifted") == 0
+        assert visitor.page.evaluate("shifted") == []
     press(visitor.page, "Бәрінен бас тарту")
     visitor.page.wait_for_selector(f"{SHOWN} [role=status]:not(:empty)")
     visitor.run("history.back()")
@@ -499,6 +538,38 @@ def test_axe_finds_nothing(arrive: Arrive, scheme: str) -> None:
     press(visitor.page, "Keep it off")
     visitor.page.wait_for_selector("text=Your choice is stored.")
     assert Axe().run(visitor.page, SHOWN).response["violations"] == []
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+def test_what_widened_and_cannot_be_refused_is_told_once(arrive: Arrive, size: dict[str, int]) -> None:
+    """One button keeps what was chosen before, the other opens the choices; axe finds nothing in either."""
+    [before] = RULES.versions
+    today = datetime.now(UTC).date()
+    wider = replace(before.purposes["necessary"], recipients=("Couriers",))
+    rest = [row for name, row in before.purposes.items() if name != "necessary"]
+    choice = Choice(before.id, today - timedelta(9), frozenset(("statistics",)))
+    with serving(policy(before, version(wider, *rest, version_id="v2", effective=today))) as site:
+        visitor = arrive(site=site, viewport=size)
+        cookie = {
+            "name": COOKIE,
+            "value": choice.cookie(),
+            "url": site.origin.replace("http", "https"),
+            "secure": True,
+        }
+        visitor.context.add_cookies([cookie])  # type: ignore[list-item]
+        visitor.open("/told")
+        equal = [look(visitor.page, f"{SHOWN} {part}") for part in ("button[value=keep]", "summary")]
+        assert len({(each["width"], each["fontSize"], each["backgroundColor"]) for each in equal}) == 1
+        visitor.page.click(f"{SHOWN} summary")
+        assert Axe().run(visitor.page, SHOWN).response["violations"] == []
+        visitor.page.click(f"{SHOWN} summary")
+        press(visitor.page, "Keep my choice")
+        visitor.page.wait_for_selector("text=Your choice is stored.")
+        assert Axe().run(visitor.page, SHOWN).response["violations"] == []
+        visitor.open("/told")
+        assert visitor.page.locator(SHOWN).count() == 0
+        [kept] = [each["value"] for each in visitor.context.cookies() if each["name"] == COOKIE]
+        assert kept.startswith(f"1|v2|{today}|statistics|")
 
 
 def test_accept_and_reject_look_the_same(arrive: Arrive) -> None:
