@@ -1,9 +1,9 @@
 """The banner: what a visitor is asked, from the policy's own text, as HTML that needs no script.
 
 It is a form with two equal buttons and, one click away, a box for each purpose; where only what cannot be
-refused has widened, one button that keeps what was chosen. banner.js spares the reload
-and makes a choice safe to repeat. No box is ticked but those of purposes that this visitor granted before and
-that ask for no more now.
+refused has widened, one button that keeps what was chosen. banner.js spares the reload and makes a choice
+safe to repeat. No box is ticked but those of purposes that this visitor granted before and that ask for no
+more now.
 """
 
 from collections.abc import Mapping

@@ -118,7 +118,9 @@ class Choices:
         today = date_of(now_ms)
         via = "fetch" if is_json(request) else "form"
         try:
-            holds = await self._threads.run(self._holds, request.scope, head, before, now_ms)
+            holds = frozenset[str]()
+            if form.act in ("keep", "withdraw"):  # the others say all that is to hold
+                holds = await self._threads.run(self._holds, request.scope, head, before, now_ms)
             choice = _choice(form, via, before, holds, version, today)
             after = self._observer.decide_on(choice, head, now_ms)
             met = await self._met(request.scope, head, before, after, form.once, now_ms)
