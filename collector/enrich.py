@@ -6,7 +6,7 @@ Runs in the writer thread. Raw agents are cached in memory, bounded, and never w
 
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, lru_cache
 from importlib import import_module
 from ipaddress import IPv4Address, ip_address
@@ -113,6 +113,13 @@ class Enricher:
         """
         return self._agent(agent[:MAX_AGENT])
 
+    def browsers(self, agents: Iterable[bytes]) -> list[Agent]:
+        """What many agents tell, none of them a bot's: in half the time that one by one takes.
+
+        Each kind of pattern is asked for all of them, so that it is still in the processor's cache.
+        """
+        return self._classify([_text(agent[:MAX_AGENT]) for agent in agents])
+
     def bot(self, agent: bytes) -> str | None:
         """The bot category alone: a tenth of the time that `agent` takes for a browser not seen before."""
         return self._bot(agent[:MAX_AGENT])
@@ -138,15 +145,14 @@ class Enricher:
         return f"{type(parsed)(int(parsed) >> bits - prefix << bits - prefix)}/{prefix}"
 
     def _read_agent(self, agent: bytes) -> Agent:
-        text = agent.decode("latin-1").strip()
-        if text in ("", "-"):
+        if _text(agent) in ("", "-"):
             return _UNKNOWN
         if category := self.bot(agent):
             return _UNKNOWN._replace(bot=category)
-        return self._classify(text)
+        return self._classify([_text(agent)])[0]
 
     def _read_bot(self, agent: bytes) -> str | None:
-        text = agent.decode("latin-1").strip()
+        text = _text(agent)
         if text in ("", "-") or not self._is_bot(text):
             return None
         return self._bot_category(text) or "other"
@@ -177,8 +183,12 @@ class Enricher:
         return _first_of([(pattern, categories[rank]) for rank, pattern in ranked])
 
     @cached_property
-    def _classify(self) -> Callable[[str], Agent]:
+    def _classify(self) -> Callable[[Sequence[str]], list[Agent]]:
         return _classifier()
+
+
+def _text(agent: bytes) -> str:
+    return agent.decode("latin-1").strip()
 
 
 def _first_of(rows: Iterable[tuple[str, str]]) -> Callable[[str], str | None]:
@@ -212,7 +222,7 @@ def _first_of(rows: Iterable[tuple[str, str]]) -> Callable[[str], str | None]:
     return find
 
 
-def _classifier() -> Callable[[str], Agent]:
+def _classifier() -> Callable[[Sequence[str]], list[Agent]]:
     """ua-parser's Rust patterns, with user-agents' device rules on top of what they find.
 
     `user_agents.parse()` itself calls ua-parser's legacy module in pure Python (600 µs an agent), and
@@ -238,10 +248,13 @@ def _classifier() -> Callable[[str], Agent]:
             self.device = parsers.Device(device, None, None)
 
     rust = Resolver(load_lazy_builtins())
-    television = _first_of([(_TELEVISION, "other")])
+    searches = rust.ua.extract, rust.os.extract, rust.de.extract, _first_of([(_TELEVISION, "other")])
 
-    def classify(text: str) -> Agent:
-        browser, system, device = rust.ua.extract(text), rust.os.extract(text), rust.de.extract(text)
+    def classify(texts: Sequence[str]) -> list[Agent]:
+        # Lists: a search is through with all texts before the next one begins.
+        return list(map(read, texts, *[list(map(search, texts)) for search in searches]))
+
+    def read(text: str, browser: Any, system: Any, device: Any, television: str | None) -> Agent:
         family = browser.family if browser else _OTHER
         os = system.family if system else _OTHER
         is_listed = browser and family in BROWSERS
@@ -249,7 +262,7 @@ def _classifier() -> Callable[[str], Agent]:
             family if is_listed else None,
             _major(browser) if is_listed else None,
             os if os in SYSTEMS else None,
-            television(text)
+            television
             or _device(Classified(text, family, os, _version(system), device.family if device else _OTHER)),
             None,
         )

@@ -30,8 +30,9 @@ from pipeline.log_batches import Batch, Columns, batches
 from pipeline.log_days import CLOSED, IMPORTED, NO_POLICY, TAKEN, WAITING, LogDay, LogDays
 from pipeline.log_events import LogEvents, granted_fields
 from pipeline.log_files import PREFIX_BYTES, STDIN, LogFile, known_as, name_of
-from pipeline.log_lines import Lines, form_of, shape
+from pipeline.log_lines import Lines, shape
 from pipeline.log_reader import Reader
+from pipeline.log_split import form_of
 from pipeline.log_workers import read_in_order
 from pipeline.retention import expire
 from pipeline.run import Round, run_once

@@ -1,11 +1,12 @@
 """A few megabytes of a log → what they say. Nothing here depends on other lines, so processes can share it.
 
-One pattern splits the lines. What follows is done in columns: each time, agent, request, address and
-referrer is read when it is met first; when it is met again, only its number is looked up.
+All is done in columns: each agent, request, address and referrer is read when it is met first; when it is
+met again, only its number is looked up.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import compress
 from typing import Any, NamedTuple
 
@@ -13,11 +14,10 @@ import numpy as np
 
 from collector.enrich import BOT_CATEGORIES
 from collector.record import DAY_MS
-from pipeline.log_lines import ASSET, OTHER, REMEMBERED, VIEW, VIEW_STATUSES, Agents, Lines, shape, split
+from pipeline.log_lines import ASSET, NO_TIME, OTHER, REMEMBERED, VIEW, VIEW_STATUSES, Lines, Numbers, shape
+from pipeline.log_split import Fields, split
 
 BATCH_BYTES = 8 * 1024 * 1024
-_PIECE_BYTES = 16 * 1024
-_ROWS = 512  # read together: their texts still lie in the processor's cache
 SAMPLES = 100  # malformed lines of a day that are kept; all are counted
 HIT_COLUMNS = ("visitor", "browser", "place", "target", "referrer")
 
@@ -27,11 +27,11 @@ OUTCOMES = (MALFORMED, ASSET, OTHER, VIEW, *(f"bot: {category}" for category in 
 _CODES = {outcome: code for code, outcome in enumerate(OUTCOMES)}
 BEFORE = -1
 """Instead of a day: that of the line before the batch, for malformed lines it begins with."""
-_NO_TIME = -1
 
-Numbers = np.ndarray[Any, np.dtype[np.int64]]
-Codes = np.ndarray[Any, np.dtype[np.uint8]]
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
+Codes = np.ndarray[Any, np.dtype[np.uint8]]
+Row = tuple[str | None, ...]
+"""What a text says."""
 
 
 class Batch(NamedTuple):
@@ -40,8 +40,8 @@ class Batch(NamedTuple):
     form: str
     chunks: Sequence[tuple[int, bytes]]
     """Where each begins in the log, and its bytes."""
-    agents: Agents = {}  # noqa: RUF012 - never written to
-    """What other processes know of agents: the costliest to read."""
+    browsers: Mapping[bytes, Row] = {}
+    """What other processes have read of agents, the costliest to read."""
 
 
 class Coded(NamedTuple):
@@ -75,8 +75,8 @@ class Found(NamedTuple):
     """UTC milliseconds of each page view, in the order of the log."""
     hits: tuple[Coded, ...]
     """HIT_COLUMNS of each page view; a visitor is (the day's first millisecond, address, agent)."""
-    agents: Agents
-    """Those that were met for the first time."""
+    browsers: Mapping[bytes, Row]
+    """Those of agents that were met for the first time."""
 
 
 def batches(form: str, chunks: Iterable[tuple[int, bytes]]) -> Iterator[Batch]:
@@ -113,13 +113,25 @@ class _Numbers(dict[tuple[Any, ...], int]):
 class _Table:
     """What the texts of a column say, as numbered rows: forty agents are one browser."""
 
-    def __init__(self, read: Callable[[bytes], tuple[Any, ...]]) -> None:
+    def __init__(self, read: Callable[[Iterable[bytes]], Iterable[Row]]) -> None:
+        self._read = read
         self._rows = _Numbers()
-        self.known = _Known(lambda text: self._rows[read(text)])
+        self._known: dict[bytes, int] = {}
+
+    def read(self, texts: Iterable[bytes]) -> Mapping[bytes, Row]:
+        """Read those of the texts that were not met before."""
+        new = list(dict.fromkeys(text for text in texts if text not in self._known))
+        rows = dict(zip(new, self._read(new), strict=True))
+        self.learn(rows)
+        return rows
+
+    def learn(self, rows: Mapping[bytes, Row]) -> None:
+        """Know what some texts say."""
+        self._known.update(zip(rows, map(self._rows.__getitem__, rows.values()), strict=True))
 
     def numbers(self, texts: Iterable[bytes]) -> Numbers:
-        """The number of each text's row."""
-        return np.fromiter(map(self.known.__getitem__, texts), np.int64)
+        """The number of each text's row, all of them read."""
+        return np.fromiter(map(self._known.__getitem__, texts), np.int64)
 
     def coded(self, numbers: Numbers) -> Coded:
         """The rows of some page views: few, where the table may be long."""
@@ -127,10 +139,11 @@ class _Table:
         used, codes = np.unique(numbers, return_inverse=True)
         return Coded([rows[number] for number in used.tolist()], codes)
 
-    def forget(self) -> None:
-        """Forget every text and row."""
-        self.known.clear()
-        self._rows.clear()
+    def forget_some(self) -> None:
+        """Forget every text and row, where they became too many."""
+        if len(self._known) > REMEMBERED:
+            self._known.clear()
+            self._rows.clear()
 
 
 class _Said:
@@ -142,8 +155,8 @@ class _Said:
         self.visitors = _Numbers()
         self.visits: list[int] = []
         """The visitor of each page view."""
-        self.targets: list[int] = []
-        self.referrers: list[int] = []
+        self.requests: list[bytes] = []
+        self.referrers: list[bytes] = []
 
 
 class Columns:
@@ -151,81 +164,71 @@ class Columns:
 
     def __init__(self, lines: Lines) -> None:
         self._lines = lines
-        self._times = _Known(lambda text: _NO_TIME if (ts_ms := lines.time(text)) is None else ts_ms)
-        self._bots = _Known(lambda text: _CODES[f"bot: {bot}"] if (bot := lines.agent(text)[1]) else 0)
+        self._bots = _Known(lambda text: _CODES[f"bot: {bot}"] if (bot := lines.bot(text)) else 0)
         self._kinds = _Known(lambda text: _CODES[lines.kind(text)])
-        self._browsers = _Table(lambda text: lines.agent(text)[0])
-        self._places = _Table(lines.place)
-        self._targets = _Table(lines.target)
-        self._referrers = _Table(lines.referrer)
+        self._browsers = _Table(lines.browsers)
+        self._places = _Table(partial(map, lines.place))
+        self._targets = _Table(partial(map, lines.target))
+        self._referrers = _Table(partial(map, lines.referrer))
 
     def read(self, batch: Batch) -> Found:
         """Read a batch."""
-        self._lines.exchange_agents(batch.agents)
         self._forget_some()
+        self._browsers.learn(batch.browsers)
         said = _Said()
         ends = []  # of each chunk, in lines
         lines = 0
         for _, chunk in batch.chunks:
-            for rows in _some_rows(batch.form, chunk):
-                self._take(rows, said)
-                lines += len(rows)
+            for fields in split(batch.form, chunk, self._lines):
+                self._take(fields, said)
+                lines += len(fields.times)
             ends.append(lines)
         times, outcomes = np.concatenate(said.times), np.concatenate(said.outcomes)
         starts_ms = _starts(times)
         places = _Places(batch, ends)
         days = [_day(start_ms, starts_ms == start_ms, outcomes, places) for start_ms in np.unique(starts_ms)]
         seen = times[outcomes == _CODES[VIEW]]
-        return Found(days, int(starts_ms[-1]), seen, self._hits(said), self._lines.exchange_agents({}))
+        # An address and an agent are a visitor's, and visitors are a third as many as page views.
+        addresses, agents = ([who[n] for who in said.visitors] for n in (1, 2))
+        browsers = self._browsers.read(agents)
+        self._places.read(addresses)
+        self._targets.read(said.requests)
+        self._referrers.read(said.referrers)
+        visits = np.array(said.visits, dtype=np.int64)
+        hits = (
+            Coded(list(said.visitors), visits),
+            self._browsers.coded(self._browsers.numbers(agents)[visits]),
+            self._places.coded(self._places.numbers(addresses)[visits]),
+            self._targets.coded(self._targets.numbers(said.requests)),
+            self._referrers.coded(self._referrers.numbers(said.referrers)),
+        )
+        return Found(days, int(starts_ms[-1]), seen, hits, browsers)
 
-    def _take(self, rows: Sequence[tuple[bytes, ...]], said: _Said) -> None:
-        """Read some lines of a batch."""
-        addresses, stamps, requests, statuses, referrers, agents, _ = zip(*rows, strict=True)
-        times = np.fromiter(map(self._times.__getitem__, stamps), np.int64, len(rows))
-        bots = _codes(map(self._bots.__getitem__, agents))
-        kinds = _codes(map(self._kinds.__getitem__, requests))
-        is_hidden = _codes(map(VIEW_STATUSES.__contains__, statuses)) == 0
+    def _take(self, fields: Fields, said: _Said) -> None:
+        """Read some lines of a batch, and keep their page views."""
+        bots = _codes(map(self._bots.__getitem__, fields.agents))
+        kinds = _codes(map(self._kinds.__getitem__, fields.requests))
+        is_hidden = _codes(map(VIEW_STATUSES.__contains__, fields.statuses)) == 0
         kinds[(kinds == _CODES[VIEW]) & is_hidden] = _CODES[OTHER]
         outcomes = np.where(bots > 0, bots, kinds)
-        outcomes[times == _NO_TIME] = _CODES[MALFORMED]
-        said.times.append(times)
+        outcomes[fields.times == NO_TIME] = _CODES[MALFORMED]
+        said.times.append(fields.times)
         said.outcomes.append(outcomes)
         is_view = outcomes == _CODES[VIEW]
-        self._take_views(times, is_view, (addresses, requests, referrers, agents), said)
-
-    def _take_views(
-        self, times: Numbers, is_view: Bools, columns: Iterable[Sequence[bytes]], said: _Said
-    ) -> None:
-        """Read the page views among some lines of a batch."""
-        starts_ms = (times[is_view] // DAY_MS * DAY_MS).tolist()
+        starts_ms = (fields.times[is_view] // DAY_MS * DAY_MS).tolist()
         views = is_view.tobytes()
-        addresses, requests, referrers, agents = (compress(column, views) for column in columns)
+        addresses, agents = compress(fields.addresses, views), compress(fields.agents, views)
         said.visits.extend(map(said.visitors.__getitem__, zip(starts_ms, addresses, agents, strict=True)))
-        said.targets.extend(map(self._targets.known.__getitem__, requests))
-        said.referrers.extend(map(self._referrers.known.__getitem__, referrers))
-
-    def _hits(self, said: _Said) -> tuple[Coded, ...]:
-        """HIT_COLUMNS of a batch's page views."""
-        visitors = Coded(list(said.visitors), np.array(said.visits, dtype=np.int64))
-        # An address and an agent are a visitor's, and visitors are a third as many as page views.
-        browsers = self._browsers.numbers(agent for _, _, agent in visitors.values)
-        places = self._places.numbers(address for _, address, _ in visitors.values)
-        return (
-            visitors,
-            self._browsers.coded(browsers[visitors.codes]),
-            self._places.coded(places[visitors.codes]),
-            self._targets.coded(np.array(said.targets, dtype=np.int64)),
-            self._referrers.coded(np.array(said.referrers, dtype=np.int64)),
-        )
+        said.requests.extend(compress(fields.requests, views))
+        said.referrers.extend(compress(fields.referrers, views))
 
     def _forget_some(self) -> None:
         """Forget what became too much to remember."""
-        for known in (self._times, self._bots, self._kinds):
+        for known in (self._bots, self._kinds):
             if len(known) > REMEMBERED:
                 known.clear()
         for table in (self._browsers, self._places, self._targets, self._referrers):
-            if len(table.known) > REMEMBERED:
-                table.forget()
+            table.forget_some()
 
 
 def _codes(codes: Iterable[int]) -> Codes:
@@ -233,30 +236,9 @@ def _codes(codes: Iterable[int]) -> Codes:
     return np.frombuffer(bytearray(codes), np.uint8)
 
 
-def _some_rows(form: str, chunk: bytes) -> Iterator[list[tuple[bytes, ...]]]:
-    """The lines of a chunk, few at a time."""
-    rows: list[tuple[bytes, ...]] = []
-    for piece in _pieces(chunk):
-        rows += split(form, piece)
-        if len(rows) >= _ROWS:
-            yield rows
-            rows = []
-    if rows:
-        yield rows
-
-
-def _pieces(chunk: bytes) -> Iterator[bytes]:
-    """Whole lines, few enough that hardly any piece has a backslash in it."""
-    start = 0
-    while start < len(chunk):
-        end = chunk.find(b"\n", start + _PIECE_BYTES) + 1 or len(chunk)
-        yield chunk[start:end]
-        start = end
-
-
 def _starts(times: Numbers) -> Numbers:
     """The first millisecond of each line's day; a malformed line goes with the line before it."""
-    has_time = times != _NO_TIME
+    has_time = times != NO_TIME
     line = np.maximum.accumulate(np.where(has_time, np.arange(len(times)), 0))
     return np.where(has_time, times - times % DAY_MS, BEFORE)[line]
 

@@ -18,9 +18,9 @@ from collector.policy import Policy, Version
 from collector.record import LOGS
 from pipeline.days import FIRST_DAY
 from pipeline.engine import connect
-from pipeline.log_batches import MALFORMED, SAMPLES, Numbers
+from pipeline.log_batches import MALFORMED, SAMPLES
 from pipeline.log_files import is_name
-from pipeline.log_lines import ASSET, OTHER, VIEW
+from pipeline.log_lines import ASSET, OTHER, VIEW, Numbers
 from pipeline.statistics import PURPOSE
 from pipeline.store import events_of, is_sealed, manifests
 from pipeline.windows import Window

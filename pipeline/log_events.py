@@ -12,10 +12,10 @@ import numpy as np
 from collector.policy import Version, fields_within
 from collector.record import COLUMNS, FIELDS, LEVELS, TIME_STEP_MS
 from pipeline.engine import Engine
-from pipeline.log_batches import HIT_COLUMNS
+from pipeline.log_batches import HIT_COLUMNS, Row
 from pipeline.log_days import LogDay
 from pipeline.log_lines import Target, service_under
-from pipeline.log_reader import Row, Table
+from pipeline.log_reader import Table
 from pipeline.statistics import PURPOSE
 from pipeline.store import (
     GOOD,

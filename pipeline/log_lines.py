@@ -5,10 +5,13 @@ import takes: what repeats is read once (`log_batches`).
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import date
 from functools import lru_cache
-from typing import NamedTuple
+from itertools import repeat
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from collector import capture, page
 from collector.enrich import Enricher
@@ -16,25 +19,6 @@ from collector.policy import Version
 from collector.record import DAY_MS
 
 CAMPAIGN_PARAMETERS = frozenset(("utm_source", "utm_medium", "utm_campaign", "source", "ref"))
-
-# Apache writes a quote inside a quoted field as \" and Nginx as \x22, so a bare one ends the field. Longer
-# fields than 8 KiB pass neither server. What follows the known fields (some log more) is not looked at.
-_QUOTED = rb'"([^"\\\n]{0,8192}+(?:\\.[^"\\\n]{0,8192}+)*+)"'
-_COMMON = rb"(\S++) [^\[\n]*+\[([^\]\n]++)\] %b (\d{3}) (?:\d++|-)"
-_REST = rb"(?:[ \r][^\n]*+)?"
-
-
-def _patterns(quoted: bytes, common: bytes) -> dict[str, re.Pattern[bytes]]:
-    common %= quoted
-    forms = {"combined": b"%b %b %b%b" % (common, quoted, quoted, _REST), "common": rb"%b()()\r?" % common}
-    # Each line is one match, and a line of another form the last group's.
-    return {form: re.compile(rb"^(?:%b|([^\n]*+))$" % text, re.MULTILINE) for form, text in forms.items()}
-
-
-PATTERNS = _patterns(_QUOTED, _COMMON)
-"""Format → address, time, request, status, referrer, agent; or the line that is none of it."""
-# For lines without a backslash, in half the time: sets of one byte. A match may run over the end of a line.
-_PLAIN = _patterns(rb'"([^"]{0,8192}+)"', _COMMON.replace(rb"\n", b""))
 
 _MINUTE = re.compile(rb"(\d\d)/([A-Z][a-z]{2})/(\d{4}):([01]\d|2[0-3]):([0-5]\d)")
 # A leap second is the last one of its minute, or its day would be the next.
@@ -45,16 +29,20 @@ _MONTHS = {
     for number, name in enumerate(b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), start=1)
 }
 _YEARS = range(1970, 9999)  # what a day can be computed of in every zone
+_NEVER_MS = -(10**15)  # before every time, whatever is added
 _EPOCH = date(1970, 1, 1).toordinal()
 _ESCAPE = re.compile(rb"\\(x[0-9A-Fa-f]{2}|.)", re.DOTALL)
 _ESCAPED = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"v": b"\v", b"f": b"\f"}
 _METHOD, _PROTOCOL = re.compile(rb"[!-~]+"), re.compile(rb"HTTP/\d[.\d]*")
 
+NO_TIME = -1
 REMEMBERED = 65_536  # distinct values of each kind
 ASSET, OTHER, VIEW = "asset", "other", "view"
 """What is requested: a file that is no page; none at all (POST, HEAD, broken); a page, if it is answered."""
 
 _SHAPE_BYTES = 120
+
+Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
 VIEW_STATUSES = frozenset(b"%d" % status for status in (*range(200, 300), 304))
 
@@ -92,9 +80,6 @@ class Referrer(NamedTuple):
     referrer: str | None
 
 
-Agents = dict[bytes, tuple[Browser, str | None]]
-
-
 class Lines:
     """What lines are read with."""
 
@@ -115,8 +100,6 @@ class Lines:
         self._enricher = enricher
         self._own_hosts = frozenset(own_hosts)
         self._latest_ms = latest_ms
-        self._agents: Agents = {}
-        self._new_agents: Agents = {}
         self._networks = networks
         self._versions = [version for version in versions if version.services]
         remember = lru_cache(REMEMBERED)
@@ -125,44 +108,33 @@ class Lines:
         self._services = remember(self._read_services)
         self._campaign = remember(lambda query: capture.campaign(query, CAMPAIGN_PARAMETERS))
 
-    def time(self, text: bytes) -> int | None:
-        """UTC milliseconds of 24/Nov/2026:10:12:00 +0100; None where it is no time, or one to come."""
-        minute_ms, second_ms = self._minute(text[:17], text[20:]), _SECONDS_MS.get(text[17:20])
-        if minute_ms is None or second_ms is None:
-            return None
-        ts_ms = minute_ms + second_ms
-        return ts_ms if 0 <= ts_ms <= self._latest_ms else None
+    def times(self, minutes: Iterable[bytes], seconds: Iterable[bytes], zones: Iterable[bytes]) -> Numbers:
+        """UTC milliseconds of 24/Nov/2026:10:12, :00 and +0100; NO_TIME where it is none, or one to come."""
+        minutes_ms = np.fromiter(map(self._minute, minutes, zones), np.int64)
+        times = minutes_ms + np.fromiter(map(_SECONDS_MS.get, seconds, repeat(_NEVER_MS)), np.int64)
+        return np.where((times >= 0) & (times <= self._latest_ms), times, NO_TIME)
 
-    def _read_minute(self, text: bytes, zone: bytes) -> int | None:
-        """UTC milliseconds of 24/Nov/2026:10:12 and +0100; None where it is no time."""
+    def _read_minute(self, text: bytes, zone: bytes) -> int:
         match, offset = _MINUTE.fullmatch(text), _ZONE.fullmatch(zone)
         if match is None or offset is None or int(match[3]) not in _YEARS:
-            return None
+            return _NEVER_MS
         try:
             day = date(int(match[3]), _MONTHS[match[2]], int(match[1]))
         except (KeyError, ValueError):
-            return None
+            return _NEVER_MS
         sign = -1 if offset[1] == b"-" else 1
         zone_min = sign * (int(offset[2]) * 60 + int(offset[3]))
         minutes = int(match[4]) * 60 + int(match[5]) - zone_min
         return (day.toordinal() - _EPOCH) * DAY_MS + minutes * 60_000
 
-    def agent(self, text: bytes) -> tuple[Browser, str | None]:
-        """What an agent tells of a person's browser, and the category of bot it names."""
-        known = self._agents.get(text)
-        if known is None:
-            seen = self._enricher.agent(unescaped(text))
-            known = Browser(seen.device, seen.browser, seen.os, seen.browser_major), seen.bot
-            self._agents[text] = self._new_agents[text] = known
-        return known
+    def bot(self, agent: bytes) -> str | None:
+        """The category of bot that an agent names."""
+        return self._enricher.bot(unescaped(agent))
 
-    def exchange_agents(self, others: Agents) -> Agents:
-        """Learn what others have read, and give what was read since the last exchange."""
-        if len(self._agents) > REMEMBERED:
-            self._agents.clear()
-        self._agents |= others
-        new, self._new_agents = self._new_agents, {}
-        return new
+    def browsers(self, agents: Iterable[bytes]) -> Iterator[Browser]:
+        """What agents tell that are no bots'."""
+        for seen in self._enricher.browsers(map(unescaped, agents)):
+            yield Browser(seen.device, seen.browser, seen.os, seen.browser_major)
 
     def place(self, text: bytes) -> Place:
         """What an address tells. Where the server logged a host name the place is unknown."""
@@ -221,26 +193,6 @@ def unescaped(text: bytes) -> bytes:
 def _original(match: re.Match[bytes]) -> bytes:
     sign: bytes = match[1]
     return bytes.fromhex(sign[1:].decode()) if len(sign) == 3 else _ESCAPED.get(sign, sign)
-
-
-def split(form: str, lines: bytes) -> list[tuple[bytes, ...]]:
-    """The groups of PATTERNS for each line, b"" for those of the other form."""
-    end = len(lines) - lines.endswith(b"\n")  # behind the last newline there is no line
-    if b"\\" not in lines:
-        found: list[tuple[bytes, ...]] = _PLAIN[form].findall(lines, 0, end)
-        if len(found) == lines.count(b"\n", 0, end) + 1:  # none ran over the end of its line
-            return found
-    return PATTERNS[form].findall(lines, 0, end)
-
-
-def form_of(head: bytes, lines: Lines) -> tuple[str, int] | None:
-    """The format of a log by its first line in one, and that line's time; None where there is none."""
-    for line in head.splitlines():
-        for form, pattern in PATTERNS.items():
-            match = pattern.match(line)
-            if match and match[2] and (ts_ms := lines.time(match[2])) is not None:
-                return form, ts_ms
-    return None
 
 
 def shape(line: bytes) -> str:

@@ -5,11 +5,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from collector.record import day_of
-from pipeline.log_batches import BEFORE, Found, Numbers
+from pipeline.log_batches import BEFORE, Found, Row
 from pipeline.log_days import TAKEN, LogDay, LogDays
-from pipeline.log_lines import Browser, Place, Referrer, Target
-
-Row = tuple[str | None, ...]
+from pipeline.log_lines import Browser, Numbers, Place, Referrer, Target
 
 
 class Table:

@@ -15,9 +15,8 @@ from types import TracebackType
 from typing import NoReturn, Self, TypeVar
 
 from collector.errors import ImpersonalError
-from pipeline.log_batches import BATCH_BYTES, Batch, Found
+from pipeline.log_batches import BATCH_BYTES, Batch, Found, Row
 from pipeline.log_files import READ_BYTES
-from pipeline.log_lines import Agents
 
 _SHARED_BYTES = BATCH_BYTES + 2 * READ_BYTES  # no batch is longer: its last chunk is less than two blocks
 _MOST = 8  # processes: this one, which decompresses and sorts, feeds no more
@@ -51,7 +50,7 @@ def read_in_order(
                 earlier, _ = at_work.popleft()  # this worker's
                 done = earlier, worker.receive()
                 for other in workers:
-                    other.agents |= done[1].agents
+                    other.browsers |= done[1].browsers
             worker.send(batch)
             at_work.append((label, worker))
             if done:
@@ -75,7 +74,7 @@ class _Worker:
     """A child of this process. What they tell each other goes through memory and a pipe, never a file."""
 
     def __init__(self, read: Read) -> None:
-        self.agents: Agents = {}
+        self.browsers: dict[bytes, Row] = {}
         """What others have read of agents since it had its last batch."""
         self._ours, theirs = Pipe()
         self._lines = mmap.mmap(-1, _SHARED_BYTES)
@@ -108,10 +107,10 @@ class _Worker:
         self._lines.seek(0)
         places = [(offset, self._lines.write(chunk)) for offset, chunk in batch.chunks]
         try:
-            self._ours.send((batch.form, places, self.agents))
+            self._ours.send((batch.form, places, self.browsers))
         except ConnectionError:
             raise _gone() from None
-        self.agents = {}
+        self.browsers = {}
 
     def receive(self) -> Found:
         """What its batch says."""
@@ -139,10 +138,10 @@ def _serve(connection: Connection, lines: mmap.mmap, read: Read) -> NoReturn:
         os.closerange(3, connection.fileno())
         os.closerange(connection.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
         while True:
-            form, places, agents = connection.recv()
+            form, places, browsers = connection.recv()
             lines.seek(0)
             chunks = [(offset, lines.read(size)) for offset, size in places]
-            connection.send(_answer(read, Batch(form, chunks, agents)))
+            connection.send(_answer(read, Batch(form, chunks, browsers)))
     except (EOFError, ConnectionError):
         pass
     finally:

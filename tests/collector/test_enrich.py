@@ -187,13 +187,22 @@ def ua_words() -> list[str]:
 def test_any_agent_reads_as_the_two_packages_read_it(text: str) -> None:
     """What ua-parser's whole result tells, in user-agents' whole class, is what the short way tells."""
     parsed = parsed_in_full(text[:512].encode("latin-1", "replace").decode("latin-1"))
-    agent = SHARED._classify(parsed.ua_string)
+    [agent] = SHARED.browsers([parsed.ua_string.encode("latin-1")])
     listed = parsed.browser.family in BROWSERS
     major = str(parsed.browser.version[0]) if listed and parsed.browser.version else ""
     assert agent.browser == (parsed.browser.family if listed else None)
     assert agent.browser_major == (major if re.fullmatch("[0-9]{1,4}", major) else None)
     assert agent.os == (parsed.os.family if parsed.os.family in SYSTEMS else None)
     assert agent.device == device(parsed)
+
+
+@given(st.lists(st.lists(st.sampled_from(ua_words()), max_size=14).map("".join), max_size=5))
+@settings(max_examples=50)
+def test_many_agents_say_what_each_says(texts: list[str]) -> None:
+    """Together and one by one, whatever bots leave of them."""
+    agents = [text.encode("latin-1", "replace") for text in texts]
+    people = [agent for agent in agents if SHARED.bot(agent) is None]
+    assert SHARED.browsers(people) == [SHARED.agent(agent) for agent in people]
 
 
 def parsed_in_full(text: str) -> parsers.UserAgent:

@@ -7,6 +7,7 @@ from typing import Any
 
 from collector.record import DAY_MS, RECORD_VERSION, encode
 from collector.sinks import LocalFiles
+from pipeline.log_lines import Lines
 
 DAY = "2026-11-24"
 NEXT_DAY = "2026-11-25"
@@ -15,6 +16,11 @@ NEXT_DAY = "2026-11-25"
 def noon_ms(day: str = DAY) -> int:
     """Noon of a UTC day."""
     return (date.fromisoformat(day) - date(1970, 1, 1)).days * DAY_MS + DAY_MS // 2
+
+
+def time_of(lines: Lines, stamp: bytes) -> int:
+    """UTC milliseconds of 24/Nov/2026:10:12:00 +0100, or NO_TIME."""
+    return int(lines.times([stamp[:17]], [stamp[17:20]], [stamp[20:]])[0])
 
 
 def frame(number: int, day: str = DAY, **values: Any) -> bytes:

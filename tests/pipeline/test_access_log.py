@@ -35,7 +35,8 @@ from pipeline.demo.disk import found_on_disk
 from pipeline.ingest import ingest
 from pipeline.log_days import CLOSED, IMPORTED, TAKEN, WAITING, LogDay
 from pipeline.log_files import LogFileError
-from pipeline.log_lines import Lines, form_of, shape, unescaped
+from pipeline.log_lines import NO_TIME, Lines, shape, unescaped
+from pipeline.log_split import form_of
 from pipeline.retention import Expired
 from pipeline.run import Round
 from pipeline.status import in_words as status_in_words
@@ -43,7 +44,7 @@ from pipeline.status import read_status
 from pipeline.store import ImportedDay, sync
 from tests import matchers
 from tests.forks import alone, ended, forked
-from tests.pipeline.logs import DAY, NEXT_DAY, frame, noon_ms, write
+from tests.pipeline.logs import DAY, NEXT_DAY, frame, noon_ms, time_of, write
 from tests.pipeline.test_cli import Done, impersonal
 from tests.policies import EVERYTHING, measured, policy, purpose, version
 
@@ -284,8 +285,8 @@ def test_what_else_logs_write(tmp_path: Path) -> None:
 def test_times_are_utc(text: str, is_read: int | None) -> None:
     """Zones count, a leap second stays in its day, and what is no time or lies ahead is malformed."""
     start_ms = noon_ms() - DAY_MS // 2
-    seen = Lines(ENRICHER, (), noon_ms(NEXT_DAY), False).time(text.encode())
-    assert seen == (None if is_read is None else start_ms + is_read * 1000)
+    seen = time_of(Lines(ENRICHER, (), noon_ms(NEXT_DAY), False), text.encode())
+    assert seen == (NO_TIME if is_read is None else start_ms + is_read * 1000)
 
 
 def test_days_are_cut_in_utc_whatever_the_order(tmp_path: Path) -> None:

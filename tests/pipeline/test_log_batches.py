@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from collector.enrich import Enricher
 from collector.policy import Version
 from collector.record import day_of
-from pipeline import log_batches
+from pipeline import log_batches, log_split
 from pipeline.log_batches import MALFORMED, Columns, batches
 from pipeline.log_days import TAKEN, LogDays
-from pipeline.log_lines import ASSET, OTHER, PATTERNS, VIEW, VIEW_STATUSES, Lines, shape, split
+from pipeline.log_lines import ASSET, NO_TIME, OTHER, VIEW, VIEW_STATUSES, Lines, shape
 from pipeline.log_reader import Reader
-from tests.pipeline.logs import noon_ms
+from pipeline.log_split import PATTERNS
+from tests.pipeline.logs import noon_ms, time_of
 from tests.policies import measured, policy, version
 
 ENRICHER = Enricher()
@@ -66,19 +67,6 @@ LINE = st.one_of(
 FORM = st.sampled_from(["combined", "common"])
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(form=FORM, lines=st.lists(LINE, min_size=1, max_size=6), end=st.sampled_from([b"", b"\n"]))
-def test_the_plain_pattern_splits_like_the_full_one(form: str, lines: list[bytes], end: bytes) -> None:
-    """Where it is used at all: the full pattern, line by line, says the same."""
-    content = b"\n".join(lines) + end
-    expected = []
-    for line in (content[:-1] if content.endswith(b"\n") else content).split(b"\n"):
-        match = PATTERNS[form].match(line)
-        assert match is not None
-        expected.append(tuple(group or b"" for group in match.groups()))
-    assert split(form, content) == expected
-
-
 @dataclass
 class Said:
     """What a log says."""
@@ -106,14 +94,13 @@ def read_one_by_one(form: str, content: bytes, days: LogDays) -> Said:
         match = PATTERNS[form].match(line)
         assert match is not None
         address, stamp, request, status, referrer, agent, _ = match.groups()
-        ts_ms = lines.time(stamp) if stamp else None
-        if ts_ms is None:
+        ts_ms = time_of(lines, stamp or b"")
+        if ts_ms == NO_TIME:
             outcome = MALFORMED
             said.samples[day].append((offset, shape(line)))
         else:
             day = day_of(ts_ms)
-            browser, bot = lines.agent(agent)
-            kind = lines.kind(request)
+            [browser], bot, kind = lines.browsers([agent]), lines.bot(agent), lines.kind(request)
             outcome = (
                 f"bot: {bot}" if bot else OTHER if kind == VIEW and status not in VIEW_STATUSES else kind
             )
@@ -152,7 +139,7 @@ def read_in_columns(form: str, chunks: list[tuple[int, bytes]], days: LogDays) -
     lines=st.lists(LINE, min_size=1, max_size=12),
     end=st.sampled_from([b"", b"\n"]),
     chunk_lines=st.integers(1, 6),
-    sizes=st.tuples(st.integers(1, 300), st.integers(1, 300), st.integers(1, 4), st.integers(0, 4)),
+    sizes=st.tuples(st.integers(1, 300), st.integers(0, 4), st.integers(1, 300), st.integers(1, 4)),
 )
 def test_columns_say_what_lines_say(
     form: str,
@@ -172,7 +159,9 @@ def test_columns_say_what_lines_say(
         offset += len(chunk)
     days = Open(Path(), SITE, "legitimate_interests", NOW_MS)
     with pytest.MonkeyPatch.context() as patch:
-        for name, size in zip(("BATCH_BYTES", "_PIECE_BYTES", "_ROWS", "REMEMBERED"), sizes, strict=True):
-            patch.setattr(log_batches, name, size)
+        patch.setattr(log_batches, "BATCH_BYTES", sizes[0])
+        patch.setattr(log_batches, "REMEMBERED", sizes[1])
+        patch.setattr(log_split, "_PIECE_BYTES", sizes[2])
+        patch.setattr(log_split, "_ROWS", sizes[3])
         found = read_in_columns(form, chunks, days)
     assert found == read_one_by_one(form, content, days)
