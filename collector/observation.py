@@ -33,6 +33,7 @@ from collector.record import (
     date_of,
     day_of,
     encode,
+    within,
 )
 from collector.standings import Standings
 
@@ -118,13 +119,11 @@ class Tools:
         self._trusted = trusted
         self._own_hosts = own_hosts
         remember = lru_cache(maxsize=2048)
-        self._page_path = remember(page.page_path)
         self._place = remember(page.place)
         self._campaign = remember(capture.campaign)
         self._referrer_host = remember(capture.referrer_host)
         self._client_address = remember(self._read_address)
         self._visitor_id = remember(read_id)
-        self._route = remember(_route)
         self.of_id = remember(pseudonyms.of_id)
         self._date = remember(lambda day: date_of(day * DAY_MS))
         self._day = remember(lambda day: day_of(day * DAY_MS))
@@ -139,26 +138,9 @@ class Tools:
     def _read_address(self, peer: str | None, forwarded: bytes) -> str | None:
         return capture.client_address((peer,), {self._trusted.header: forwarded}, self._trusted)
 
-    def path(self, seen: Observation) -> str:
-        """The canonical page address."""
-        return self._page_path(seen.raw_path, seen.path, seen.root_path)
-
     def place(self, seen: Observation) -> str:
         """Where in the site the page lies, for its service's regulation alone: nothing is blanked in it."""
         return self._place(seen.raw_path, seen.path, seen.root_path)
-
-    def route(self, seen: Observation) -> str | None:
-        """The page as the app's own route table names it."""
-        found = seen.routed
-        if found is None:
-            return None
-        # What route_template tells values apart by: 7 and 7.0 are equal, and written differently.
-        parameters = tuple((name, value, type(value)) for name, value in found.parameters.items())
-        key = (found.template, found.whole, parameters, found.mounted, seen.path, seen.root_path)
-        try:
-            return self._route(*key)
-        except TypeError:  # a parameter that cannot be a key
-            return page.route_template(found, seen.path, seen.root_path)
 
     def campaign(self, seen: Observation) -> capture.Campaign:
         """The campaign that the query string names."""
@@ -226,13 +208,6 @@ class Tools:
         return self._day(seen.ts_ms // DAY_MS)
 
 
-def _route(
-    template: str, whole: bool, parameters: tuple[Any, ...], mounted: str, path: str, root_path: str
-) -> str | None:
-    values = {name: value for name, value, _ in parameters}
-    return page.route_template(page.Routed(template, whole, values, mounted), path, root_path)
-
-
 Reader = Callable[[Observation, Tools], Any]
 Rows = tuple[tuple[str, Reader], ...]
 Unnamed = tuple[str, ...]
@@ -246,10 +221,14 @@ class Chosen(NamedTuple):
     """Kept, so that their id stays their own."""
     once: Rows
     """The same in all records of a visitor."""
+    browser: tuple[str, ...]
+    """The same in all records of an agent."""
+    page: tuple[str, ...]
+    """The same in all records of a page."""
     each: Rows
-    """Of the page."""
+    """Of this record alone."""
     plain: Rows
-    """Of a page without a query, which names no campaign."""
+    """The same of a page view that tells nothing of where its visitor came from."""
     unnamed: Unnamed
     """What the service's regulation refuses of each record."""
 
@@ -259,6 +238,7 @@ Services = tuple[Service | None, Service | None]
 
 
 _MOST_CHOSEN = 1024
+_MOST_PARTS = 4096
 _REPORTED = ("name", "props", "interactive", "engaged_ms", "scroll")  # by the script, of no page view
 
 
@@ -294,8 +274,8 @@ READERS: dict[str, Reader] = {
     "browser_major": _agent("browser_major"),
     "country": lambda seen, tools: tools.country(tools.address(seen)),
     "network": lambda seen, tools: tools.network(tools.address(seen)),
-    "route": lambda seen, tools: tools.route(seen),
-    "path": lambda seen, tools: tools.path(seen),
+    "route": lambda seen, _: page.route_template(seen.routed, seen.path, seen.root_path),
+    "path": lambda seen, _: page.page_path(seen.raw_path, seen.path, seen.root_path),
     "referrer": lambda seen, tools: tools.referrer(seen),
     "utm_source": _campaign("source"),
     "utm_medium": _campaign("medium"),
@@ -340,8 +320,9 @@ class Known(msgspec.Struct, gc=False):
 
 
 _MOST_KNOWN = 2048  # of about 1 KiB, what the request said included
-_OF_THE_PAGE = frozenset(field.name for field in FIELDS if field.category == "page")
-_OF_THE_QUERY = frozenset(("utm_source", "utm_medium", "utm_campaign"))
+_OF_THE_BROWSER = frozenset(field.name for field in FIELDS if field.category == "browser")
+_OF_THE_PAGE = frozenset(("route", "path"))
+_OF_THE_VIEW = frozenset(("referrer", "utm_source", "utm_medium", "utm_campaign"))
 _CHOICE = ("act", "via", "first")  # of a consent
 
 
@@ -353,6 +334,7 @@ class Assembler:
         self._chosen: dict[tuple[int, str, int, int], Chosen] = {}
         self._unnamed: Counter[Unnamed] = Counter()
         self._known: dict[tuple[Any, ...], Known] = {}
+        self._parts: dict[tuple[Any, ...], bytes] = {}
         self._prefix = secrets.token_hex(8)
         self._numbers = count()
 
@@ -389,7 +371,7 @@ class Assembler:
         if seen.kind != "consent":
             seen = self._tools.held_to(seen)
         known = self._known_of(seen, self._services(seen))
-        frame = encode(self._values(seen, known), known.begun)
+        frame = encode(self._values(seen, known), known.begun + self._page(seen, known.chosen.page))
         if len(frame) > MAX_RECORD_BYTES:
             raise Dropped("too_long")
         return known.day, frame
@@ -405,7 +387,7 @@ class Assembler:
     def _values(self, seen: Observation, known: Known) -> dict[str, Any]:
         values: dict[str, Any] = {"id": "", "ts_ms": seen.ts_ms - seen.ts_ms % known.step_ms}
         tools, chosen = self._tools, known.chosen
-        for name, read in chosen.each if seen.query else chosen.plain:
+        for name, read in chosen.each if seen.query or seen.referer else chosen.plain:
             value = read(seen, tools)
             if value is not None:
                 values[name] = value
@@ -417,6 +399,34 @@ class Assembler:
             values |= {key: value for key in _CHOICE if (value := getattr(seen, key)) is not None}
         values["id"] = self._id(seen, values.get("visitor", ""))
         return values
+
+    def _page(self, seen: Observation, names: tuple[str, ...]) -> bytes:
+        """What the records of one page have in common, encoded."""
+        routed = seen.routed
+        key: tuple[Any, ...] = (names, seen.raw_path, seen.path, seen.root_path)
+        if routed is not None:
+            # What route_template tells values apart by: 7 and 7.0 are equal, and written differently.
+            parameters = [(name, value, type(value)) for name, value in routed.parameters.items()]
+            key += (routed.template, routed.whole, routed.mounted, *parameters)
+        return self._part(key, seen)
+
+    def _part(self, key: tuple[Any, ...], seen: Observation) -> bytes:
+        """What some fields say, encoded to stand within a record; read once for all that have the key.
+
+        key   the names of the fields, and all that they are read from
+        """
+        try:
+            part = self._parts.get(key)
+        except TypeError:  # a parameter of a route that cannot be a key
+            return self._encoded(seen, key[0])
+        if part is None:
+            if len(self._parts) >= _MOST_PARTS:
+                self._parts.clear()
+            part = self._parts[key] = self._encoded(seen, key[0])
+        return part
+
+    def _encoded(self, seen: Observation, names: tuple[str, ...]) -> bytes:
+        return within({name: READERS[name](seen, self._tools) for name in names})
 
     def _known_of(self, seen: Observation, services: Services) -> Known:
         """What was read of the visitor before, or is now.
@@ -466,7 +476,7 @@ class Assembler:
         visitor_id = tools.visitor_id(seen)
         return Known(
             decision,
-            beginning(values),
+            beginning(values) + self._part((chosen.browser, seen.agent), seen),
             TIME_STEP_MS[_time_level(seen)],
             tools.day(seen),
             chosen,
@@ -511,11 +521,14 @@ def _choose(fields: tuple[Field, ...], kind: str, services: Services) -> Chosen:
     def rows(names: Iterable[str]) -> Rows:
         return tuple((name, READERS[name]) for name in names)
 
-    of_the_page = [name for name in named if name in _OF_THE_PAGE]
+    browser, page = (tuple(filter(known.__contains__, named)) for known in (_OF_THE_BROWSER, _OF_THE_PAGE))
+    each = [name for name in named if name in _OF_THE_VIEW or name in _REPORTED]
     return Chosen(
         fields,
-        rows(name for name in named if name not in _OF_THE_PAGE),
-        rows(of_the_page),
-        rows(name for name in of_the_page if name not in _OF_THE_QUERY),
+        rows(name for name in named if name not in (*browser, *page, *each)),
+        browser,
+        page,
+        rows(each),
+        rows(name for name in each if name not in _OF_THE_VIEW),
         tuple(refused),
     )

@@ -168,6 +168,11 @@ def beginning(values: dict[str, Any]) -> bytes:
     return _encoder.encode(values)[:-1] + b","
 
 
+def within(values: dict[str, Any]) -> bytes:
+    """Fields encoded to stand within a payload, behind a `beginning`; those without a value left out."""
+    return beginning({name: value for name, value in values.items() if value is not None})[1:].lstrip(b",")
+
+
 def encode(values: dict[str, Any], begun: bytes = b"{") -> bytes:
     """Frame one record, given as its non-empty fields and the `beginning` with all others."""
     payload = begun + _encoder.encode(values)[1:]

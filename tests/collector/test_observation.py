@@ -105,7 +105,7 @@ def test_a_replaced_key_changes_the_pseudonym_of_a_known_visitor(tmp_path: Path)
 
 
 def test_a_record_names_its_fields_in_one_order() -> None:
-    """Whatever was known before: first what all records of the visitor say, then what is read for each."""
+    """Whatever was known before: what all records of the visitor say, of the page, and of this one alone."""
     assembler, decision = new_assembler(), Decider(RULES)(DAY, CHOICES[1], False, False)
     for _ in range(2):
         observed = Observation(
@@ -113,9 +113,8 @@ def test_a_record_names_its_fields_in_one_order() -> None:
             agent=FIREFOX.encode(), path="/a", query=b"ref=news", name="signup",
         )  # fmt: skip
         assert [*outcome(assembler, observed)] == [
-            "v", "kind", "policy", "purposes", "consent", "cohort", "device", "browser", "os",
-            "browser_major", "country", "network", "id", "ts_ms", "path", "utm_source", "name", "visitor",
-            "day",
+            "v", "kind", "policy", "purposes", "consent", "cohort", "country", "network", "device", "browser",
+            "os", "browser_major", "path", "id", "ts_ms", "utm_source", "name", "visitor", "day",
         ]  # fmt: skip
 
 
