@@ -13,7 +13,6 @@ from pathlib import Path
 import duckdb
 import numpy as np
 
-from collector.enrich import MAX_AGENT
 from collector.policy import Policy, Version
 from collector.record import LOGS
 from pipeline.days import FIRST_DAY
@@ -84,10 +83,9 @@ class LogDay:
         end = self.shares[later[0]].earlier_hits if later else len(self.times)
         return end - self.shares[name].earlier_hits
 
-    def visitor(self, address: bytes, agent: bytes) -> int:
-        """The number of the visitor-day of an address and agent."""
-        text = address + b"\0" + agent[:MAX_AGENT]
-        pseudonym = blake2b(text, key=self.salt, digest_size=16).digest()
+    def visitor(self, name: bytes) -> int:
+        """The number of the visitor-day of a `visitor_name`."""
+        pseudonym = blake2b(name, key=self.salt, digest_size=16).digest()
         return self.visitors.setdefault(pseudonym, len(self.visitors))
 
     def count(self, outcome: str, lines: int) -> None:

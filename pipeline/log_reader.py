@@ -55,10 +55,11 @@ class Reader:
             for outcome, lines in each.counts.items():
                 day.count(outcome, lines)
         taken = {day.start_ms: day for day in days.values() if day.state == TAKEN}
-        visitors, *others = found.hits
-        known = [taken[day].visitor(*who) if day in taken else -1 for day, *who in visitors.values]
+        visitors = found.visitors
+        named = zip(visitors.starts_ms, visitors.names.split(b"\n"), strict=False)  # no line of none is one
+        known = [taken[start].visitor(name) if start in taken else -1 for start, name in named]
         numbers = [np.array(known, dtype=np.int64)[visitors.codes]]
-        for table, column in zip(self.tables.values(), others, strict=True):
+        for table, column in zip(self.tables.values(), found.hits, strict=True):
             numbers.append(table.numbers(column.values)[column.codes])
         hits = np.column_stack(numbers)
         for day in taken.values():

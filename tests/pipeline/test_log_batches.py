@@ -15,7 +15,7 @@ from collector.enrich import Enricher
 from collector.policy import Version
 from collector.record import day_of
 from pipeline import log_batches, log_split
-from pipeline.log_batches import MALFORMED, Columns, batches
+from pipeline.log_batches import MALFORMED, Columns, batches, visitor_name
 from pipeline.log_days import TAKEN, LogDays
 from pipeline.log_lines import ASSET, NO_TIME, OTHER, VIEW, VIEW_STATUSES, Lines, shape
 from pipeline.log_reader import Reader
@@ -106,7 +106,7 @@ def read_one_by_one(form: str, content: bytes, days: LogDays) -> Said:
             )
             if outcome == VIEW:
                 rows = browser, lines.place(address), lines.target(request), lines.referrer(referrer)
-                said.views[day].append((ts_ms, days[day].visitor(address, agent), *rows))
+                said.views[day].append((ts_ms, days[day].visitor(visitor_name(address, agent)), *rows))
         said.counts[day, outcome] += 1
         offset += len(line) + 1
     return said

@@ -31,7 +31,7 @@ def columns() -> Columns:
 
 
 def page(found: Found) -> str:
-    [target] = found.hits[3].values
+    [target] = found.hits[2].values
     return str(target.path)
 
 
