@@ -136,6 +136,11 @@ class Decision:
         """The rows of FIELDS that may be recorded: empty when nothing is."""
         return fields_within(self.levels) if self.version else ()
 
+    @cached_property
+    def is_regulated(self) -> bool:
+        """Whether any page belongs to a service, whose regulation then binds as well."""
+        return any(version is not None and version.services for version in (self.version, self.consented))
+
     def within(self, granted: frozenset[str]) -> "Decision":
         """The same decision without the purposes that a visitor can refuse and that are not among these."""
         if self.version is None:

@@ -161,9 +161,10 @@ class Tools:
             self._last = seen, self._visitor_id(seen.id_cookie, self.date(seen)) if read else None
         return self._last[1]
 
-    def refresh(self, now_ms: int) -> None:
-        """Learn who withdrew or was erased since the last call, in whichever worker."""
+    def refresh(self, now_ms: int) -> bool:
+        """Learn who withdrew or was erased since the last call, in whichever worker; whether anybody ever."""
         self._standings.refresh(now_ms)
+        return bool(self._standings)
 
     def maintain(self, now_ms: int) -> None:
         """Destroy the salts of past days; the keys are read anew: their directory may have been replaced."""
@@ -177,7 +178,7 @@ class Tools:
 
         Raises  Dropped where the visitor was erased, or has withdrawn everything that it was observed for
         """
-        subject = self._subject(seen) if self._standings else None
+        subject = self._subject(seen)
         standing = self._standings.of(subject, seen.ts_ms) if subject else None
         if standing is None:
             return seen
@@ -235,6 +236,7 @@ class Chosen(NamedTuple):
 
 Services = tuple[Service | None, Service | None]
 """Whose regulation binds a page: under the version in force, and under an older one that was consented to."""
+_OF_THE_SITE: Services = (None, None)
 
 
 _MOST_CHOSEN = 1024
@@ -334,6 +336,8 @@ class Assembler:
         self._chosen: dict[tuple[int, str, int, int], Chosen] = {}
         self._unnamed: Counter[Unnamed] = Counter()
         self._known: dict[tuple[Any, ...], Known] = {}
+        self._is_anybody_held = False
+        """Whether anybody is held to less than an older cookie says."""
         self._parts: dict[tuple[Any, ...], bytes] = {}
         self._prefix = secrets.token_hex(8)
         self._numbers = count()
@@ -348,7 +352,7 @@ class Assembler:
 
     def refresh(self, now_ms: int) -> None:
         """Learn who withdrew or was erased since the last call, in whichever worker."""
-        self._tools.refresh(now_ms)
+        self._is_anybody_held = self._tools.refresh(now_ms)
 
     def unnamed(self) -> dict[str, int]:
         """How often a field was refused because its service does not name it, by service.field."""
@@ -368,9 +372,9 @@ class Assembler:
         Raises  Dropped for a bot (a consent is recorded whatever gave it), for who withdrew or was erased
                 meanwhile, and for a record that is too long
         """
-        if seen.kind != "consent":
+        if self._is_anybody_held and seen.kind != "consent":
             seen = self._tools.held_to(seen)
-        known = self._known_of(seen, self._services(seen))
+        known = self._known_of(seen, self._services(seen) if seen.decision.is_regulated else _OF_THE_SITE)
         frame = encode(self._values(seen, known), known.begun + self._page(seen, known.chosen.page))
         if len(frame) > MAX_RECORD_BYTES:
             raise Dropped("too_long")
@@ -490,7 +494,7 @@ class Assembler:
         A consent is the site's, wherever it was given: no service's regulation can take away who gave it.
         """
         fields = _fields(seen)
-        services = (None, None) if seen.kind == "consent" else services
+        services = _OF_THE_SITE if seen.kind == "consent" else services
         key = (id(fields), seen.kind, id(services[0]), id(services[1]))
         chosen = self._chosen.get(key)
         if chosen is None:

@@ -9,7 +9,6 @@ import atexit
 import contextlib
 import errno
 import os
-import queue
 import secrets
 import threading
 import time
@@ -108,8 +107,9 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._working = threading.Lock()  # held by the writer thread but while it waits
-        # An Event would take ten times as long to set, and to wait for.
-        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        # Released to wake the thread: an Event takes ten times as long to set, and to wait for.
+        self._sleep = threading.Lock()
+        self._sleep.acquire()
         self._warm = threading.Event()
         self._is_built = False
         self._stopping = False
@@ -181,8 +181,9 @@ class Writer:
         return not future.cancel() and future.done() and future.exception() is None
 
     def _wake_up(self) -> None:
-        if self._wake.empty():
-            self._wake.put(None)
+        if self._sleep.locked():
+            with contextlib.suppress(RuntimeError):  # another thread was faster
+                self._sleep.release()
 
     async def warmed(self) -> None:
         """Start the thread and wait until its resolvers are built."""
@@ -268,8 +269,7 @@ class Writer:
         synced_s = persisted_s = refreshed_s = time.monotonic()
         pause_s = TICK_S
         while not self._stopping:
-            with contextlib.suppress(queue.Empty):
-                self._wake.get(timeout=pause_s)
+            self._sleep.acquire(timeout=pause_s)
             with self._working:
                 now_s = time.monotonic()
                 if now_s - refreshed_s >= REFRESH_S:
