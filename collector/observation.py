@@ -32,7 +32,7 @@ from collector.record import (
     beginning,
     date_of,
     day_of,
-    encode,
+    framed,
     within,
 )
 from collector.standings import Standings
@@ -375,7 +375,11 @@ class Assembler:
         if self._is_anybody_held and seen.kind != "consent":
             seen = self._tools.held_to(seen)
         known = self._known_of(seen, self._services(seen) if seen.decision.is_regulated else _OF_THE_SITE)
-        frame = encode(self._values(seen, known), known.begun + self._page(seen, known.chosen.page))
+        if known.chosen.unnamed:
+            self._unnamed[known.chosen.unnamed] += 1
+        rows = known.chosen.each if seen.query or seen.referer else known.chosen.plain
+        extra = self._extra(seen, rows) if rows or seen.kind == "consent" else b""
+        frame = framed(known.begun + self._page(seen, known.chosen.page) + extra + self._end(seen, known))
         if len(frame) > MAX_RECORD_BYTES:
             raise Dropped("too_long")
         return known.day, frame
@@ -388,21 +392,22 @@ class Assembler:
             return service, None
         return service, consented.service_at(self._tools.place(seen))
 
-    def _values(self, seen: Observation, known: Known) -> dict[str, Any]:
-        values: dict[str, Any] = {"id": "", "ts_ms": seen.ts_ms - seen.ts_ms % known.step_ms}
-        tools, chosen = self._tools, known.chosen
-        for name, read in chosen.each if seen.query or seen.referer else chosen.plain:
-            value = read(seen, tools)
-            if value is not None:
-                values[name] = value
-        if known.is_named:
-            values["visitor"] = tools.of_id(known.bits) if known.bits else tools.of_day(seen)
-        if chosen.unnamed:
-            self._unnamed[chosen.unnamed] += 1
+    def _extra(self, seen: Observation, rows: Rows) -> bytes:
+        """What is read for one record alone, encoded."""
+        values = {name: read(seen, self._tools) for name, read in rows}
         if seen.kind == "consent":
-            values |= {key: value for key in _CHOICE if (value := getattr(seen, key)) is not None}
-        values["id"] = self._id(seen, values.get("visitor", ""))
-        return values
+            values |= {name: getattr(seen, name) for name in _CHOICE}
+        return within(values)
+
+    def _end(self, seen: Observation, known: Known) -> bytes:
+        """How a payload ends: with its pseudonym, if it has one, its id and time."""
+        visitor = ""
+        if known.is_named:
+            visitor = self._tools.of_id(known.bits) if known.bits else self._tools.of_day(seen) or ""
+        # Hexadecimal, both: there is nothing to escape.
+        named = f'"visitor":"{visitor}",' if visitor else ""
+        ts_ms = seen.ts_ms - seen.ts_ms % known.step_ms
+        return f'{named}"id":"{self._id(seen, visitor)}","ts_ms":{ts_ms}}}'.encode()
 
     def _page(self, seen: Observation, names: tuple[str, ...]) -> bytes:
         """What the records of one page have in common, encoded."""

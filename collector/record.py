@@ -173,9 +173,13 @@ def within(values: dict[str, Any]) -> bytes:
     return beginning({name: value for name, value in values.items() if value is not None})[1:].lstrip(b",")
 
 
-def encode(values: dict[str, Any], begun: bytes = b"{") -> bytes:
-    """Frame one record, given as its non-empty fields and the `beginning` with all others."""
-    payload = begun + _encoder.encode(values)[1:]
+def encode(values: dict[str, Any]) -> bytes:
+    """Frame one record, given as its non-empty fields."""
+    return framed(_encoder.encode(values))
+
+
+def framed(payload: bytes) -> bytes:
+    """A payload as it lies on disk."""
     return b"\x1e%08x %b\n" % (zlib.crc32(payload), payload)
 
 

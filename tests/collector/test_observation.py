@@ -114,7 +114,7 @@ def test_a_record_names_its_fields_in_one_order() -> None:
         )  # fmt: skip
         assert [*outcome(assembler, observed)] == [
             "v", "kind", "policy", "purposes", "consent", "cohort", "country", "network", "device", "browser",
-            "os", "browser_major", "path", "id", "ts_ms", "utm_source", "name", "visitor", "day",
+            "os", "browser_major", "path", "utm_source", "name", "visitor", "id", "ts_ms", "day",
         ]  # fmt: skip
 
 
