@@ -48,11 +48,10 @@ class Declarations:
         if decision.least is decision:
             return decision
         try:
-            is_running = self._writer.is_running  # its thread looks several times a second
-            if not is_running:
+            if not self._writer.is_looking():
                 self._standings.refresh(now_ms)
             subject = (
-                self._subjects.held_to(scope, head, now_ms, remembered=is_running)
+                self._subjects.held_to(scope, head, now_ms, remembered=self._writer.is_running)
                 if self._standings
                 else None
             )

@@ -118,6 +118,8 @@ class Writer:
         self._pause_s = self._others_s = 0.0
         self._quiet = 0
         self._is_stuck = False  # the last turn failed: the next one waits its time
+        self._is_dozing = False  # there was nothing to do: what comes next wakes the thread
+        self._is_asked = False
         self.is_told_to_stop = False
         """Whether the server says when it ends: then views may wait for the next turn."""
 
@@ -128,6 +130,14 @@ class Writer:
         """Whether the writer thread was started and has not ended."""
         return self._thread is not None
 
+    def is_looking(self) -> bool:
+        """Whether the thread has learnt within REFRESH_S who withdrew; asked, it goes on looking."""
+        self._is_asked = True
+        if self._is_dozing:
+            self._wake_up()
+            return False
+        return self.is_running
+
     def put(self, seen: Observation) -> None:
         """Queue an observation, or drop and count it when the queue is full."""
         waiting = len(self._queue)
@@ -135,7 +145,7 @@ class Writer:
             self._refused["queue_full"] += 1
         else:
             self._queue.append(seen)
-            if not (self.is_told_to_stop or self._is_stuck):
+            if self._is_dozing or not (self.is_told_to_stop or self._is_stuck):
                 self._wake_up()
         if self._thread is None:
             self.start()
@@ -270,12 +280,14 @@ class Writer:
         pause_s = TICK_S
         while not self._stopping:
             self._sleep.acquire(timeout=pause_s)
+            self._is_dozing = False
             with self._working:
                 now_s = time.monotonic()
                 if now_s - refreshed_s >= REFRESH_S:
                     refreshed_s = now_s
                     self._attempt(lambda: assembler.refresh(self._clock()))
-                stored = not self._has_work() or self._attempt(self._drain, assembler, sink)
+                is_busy, self._is_asked = self._has_work() or self._is_asked, False
+                stored = self._attempt(self._drain, assembler, sink) if self._has_work() else True
                 now_s = time.monotonic()
                 if now_s - synced_s >= SYNC_S:
                     synced_s = now_s
@@ -286,8 +298,19 @@ class Writer:
                     self._attempt(self._measure)
                     self._attempt(lambda: assembler.maintain(self._clock()))
             self._is_stuck = not stored
-            backlog = len(self._queue) >= BATCH
-            pause_s = (BACKLOG_S if backlog else TICK_S) if stored else RETRY_S
+            if not stored:
+                pause_s = RETRY_S
+            elif is_busy or self._is_called():
+                pause_s = BACKLOG_S if len(self._queue) >= BATCH else TICK_S
+            else:
+                pause_s = max(0.0, min(synced_s + SYNC_S, persisted_s + PERSIST_S) - time.monotonic())
+
+    def _is_called(self) -> bool:
+        """Go to doze; whether somebody came before they could know that they have to wake the thread."""
+        self._is_dozing = True
+        if called := self._has_work() or self._is_asked:
+            self._is_dozing = False
+        return called
 
     def _finish(self, assembler: Assembler, sink: Sink) -> None:
         faults = 0

@@ -457,6 +457,22 @@ def test_an_old_cookie_grants_the_host_nothing_after_a_withdrawal_or_an_erasure(
         assert (told["granted"], told["ask"]) == (["necessary"], False)
 
 
+def test_a_worker_that_slept_knows_of_a_withdrawal_that_another_one_took(tmp_path: Path) -> None:
+    """Its writer thread looks seldom while it has nothing to do: granted(scope) looks itself."""
+    site, worker = (Site(data=tmp_path) for _ in range(2))
+    for _ in range(3):
+        cookies = site.grant("statistics")
+        get(worker.collector, headers=[cookies])
+        until_s = time.monotonic() + 5
+        while not worker.collector.writer._is_dozing:
+            assert time.monotonic() < until_s
+            time.sleep(0.01)
+        body, headers = b'{"act": "withdraw"}', [("content-type", "application/json"), cookies]
+        assert post(site.collector, "/_impersonal/consent", body, headers).status == 200
+        answer = get(worker.collector, "/api", headers=[cookies])
+        assert json.loads(answer.body)["granted"] == ["necessary"]
+
+
 def test_the_granting_view_is_reported_once_with_its_source() -> None:
     """The page of the consent counts, with its referrer and campaign; a second click adds none."""
     site = Site()

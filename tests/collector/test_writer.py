@@ -20,6 +20,7 @@ import pytest
 
 from collector import Collector, MemorySink
 from collector.record import Record, decode, frames
+from collector.standings import Standings
 from collector.words import languages, words
 from collector.writer import TICK_S
 from tests.asgi import FIREFOX, call, cookie_header, get, http_scope, post
@@ -270,6 +271,36 @@ def test_where_nobody_tells_when_the_server_ends_no_view_waits(tmp_path: Path) -
     site.writer.is_told_to_stop = True
     told = asyncio.run(written_after_s(site, 20))
     assert statistics.median(untold) < TICK_S / 4 < statistics.median(told)
+
+
+def test_a_writer_with_nothing_to_do_sleeps_and_wakes_for_the_next_view(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once a second it syncs and looks around; what comes meanwhile waits no longer than on a busy site."""
+    looked: list[int] = []
+    refresh = Standings.refresh
+
+    def counted(standings: Standings, now_ms: int) -> None:
+        looked.append(now_ms)
+        refresh(standings, now_ms)
+
+    monkeypatch.setattr(Standings, "refresh", counted)
+    site = Collector(SITE, policy=EXEMPT, data=tmp_path)
+    site.writer.is_told_to_stop = True
+    view(site)
+    eventually(lambda: site.writer.counters()["synced"] == 1)
+    looked.clear()
+    time.sleep(3)
+    assert 2 <= len(looked) <= 5
+    # Around a turn, when it has just decided to sleep, and long after.
+    pauses_s = (0.0, 0.03, 0.099, 0.1, 0.1005, 0.101, 0.105, 0.11, 0.199, 0.2, 0.205, 0.7, 1.1)
+    for pause_s in pauses_s:
+        time.sleep(pause_s)
+        asked_s = time.monotonic()
+        view(site)
+        eventually(lambda: site.writer.counters()["queued"] == 0)
+        assert time.monotonic() - asked_s < 0.2
+    eventually(lambda: site.writer.counters()["synced"] == 1 + len(pauses_s), within_s=1.5)
 
 
 SERVED = """
