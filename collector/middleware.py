@@ -153,9 +153,8 @@ class Collector:
         scope[SCOPE_KEY] = self._declarations
         await self.app(scope, receive, send)
 
-    async def _started(self, scope: Scope, root_path: str, send: Send, start: Message) -> None:
-        """Send a response's start, then record a page view, if it is one and its visitor allows any of it."""
-        await send(start)
+    def _observe(self, scope: Scope, root_path: str, start: Message) -> None:
+        """Record the page view that a response begins, if it is one and its visitor allows any of it."""
         try:
             observer, writer = self._observer, self.writer
             head = capture.picked(scope["headers"])
@@ -229,7 +228,7 @@ class _Watch(msgspec.Struct):
     def send(self, message: Message) -> Awaitable[None]:
         """Pass a message on as it is; with the first of a response, see whether it is a page view."""
         if message["type"] == "http.response.start":
-            return self.collector._started(self.scope, self.root_path, self.pass_on, message)
+            self.collector._observe(self.scope, self.root_path, message)
         passed: Awaitable[None] = self.pass_on(message)
         return passed
 

@@ -21,7 +21,7 @@ from runlight.store import Stores
 
 from collector import Collector
 from tests.asgi import http_scope
-from tests.benchmarks.host import CHROME, collecting, granted, send
+from tests.benchmarks.host import CHROME, collecting, granted
 from tests.benchmarks.table import Row
 
 EVENTS = 2000  # a turn
@@ -76,7 +76,7 @@ async def own(around: Collector, headers: list[tuple[str, str]], turn: int) -> f
     await synced(around)
     started_s = time.process_time()
     for scope in scopes:
-        await around._started(scope, "", send, START)
+        around._observe(scope, "", START)
     await synced(around)
     return time.process_time() - started_s
 

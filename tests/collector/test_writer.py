@@ -20,7 +20,6 @@ import pytest
 
 from collector import Collector, MemorySink
 from collector.record import Record, decode, frames
-from collector.standings import Standings
 from collector.words import languages, words
 from collector.writer import TICK_S
 from tests.asgi import FIREFOX, call, cookie_header, get, http_scope, post
@@ -277,19 +276,19 @@ def test_a_writer_with_nothing_to_do_sleeps_and_wakes_for_the_next_view(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once a second it syncs and looks around; what comes meanwhile waits no longer than on a busy site."""
-    looked: list[int] = []
-    refresh = Standings.refresh
-
-    def counted(standings: Standings, now_ms: int) -> None:
-        looked.append(now_ms)
-        refresh(standings, now_ms)
-
-    monkeypatch.setattr(Standings, "refresh", counted)
     site = Collector(SITE, policy=EXEMPT, data=tmp_path)
     site.writer.is_told_to_stop = True
     view(site)
     eventually(lambda: site.writer.counters()["synced"] == 1)
-    looked.clear()
+    assembler, looked = site.writer._assembler, list[int]()
+    assert assembler is not None
+    refresh = assembler.refresh
+
+    def counted(now_ms: int) -> None:
+        looked.append(now_ms)
+        refresh(now_ms)
+
+    monkeypatch.setattr(assembler, "refresh", counted)
     time.sleep(3)
     assert 2 <= len(looked) <= 5
     # Around a turn, when it has just decided to sleep, and long after.
