@@ -17,7 +17,7 @@ from collector.observation import (
     Observation,
 )
 from collector.policy import Policy
-from collector.record import Clock, date_of
+from collector.record import DAY_MS, Clock, date_of
 
 Scope = Any
 """An ASGI connection scope, as the server made it."""
@@ -42,14 +42,21 @@ class Observer:
         self._trusted = trusted
         self._forwarding = trusted.header if trusted.networks or trusted.unix else None
         self._decide = Decider(policy).__call__  # the interpreter calls a method faster than an object
+        self._silent: tuple[int, Decision | None] = (-1, None)
+        """A day, and the decision on it for whoever said nothing yet: most views of a site that asks."""
 
     def decide(self, head: Headers, ts_ms: int) -> Decision:
         """Which purposes hold for a request, given its `picked` headers."""
-        gpc, dnt = head.get(b"sec-gpc"), head.get(b"dnt")
+        if b"cookie" not in head and b"sec-gpc" not in head and b"dnt" not in head:
+            day, decision = self._silent
+            if decision is None or day != ts_ms // DAY_MS:
+                decision = self._decide(ts_ms, None, False, False)
+                self._silent = ts_ms // DAY_MS, decision
+            return decision
         cookie = _cookie(_CONSENT, head[b"cookie"]) if b"cookie" in head else None
-        if gpc is None and dnt is None:
+        if b"sec-gpc" not in head and b"dnt" not in head:
             return self._decide(ts_ms, cookie, False, False)
-        return self._decide(ts_ms, cookie, *consent.signals(gpc, dnt))
+        return self._decide(ts_ms, cookie, *consent.signals(head.get(b"sec-gpc"), head.get(b"dnt")))
 
     def decide_on(self, choice: Choice, head: Headers, ts_ms: int) -> Decision:
         """The same for a request with the cookie of a choice, which none has sent yet."""
