@@ -48,7 +48,7 @@ class Declarations:
         if decision.least is decision:
             return decision
         try:
-            if not self._writer.is_looking():
+            if not self._writer.keep_looking():
                 self._standings.refresh(now_ms)
             subject = (
                 self._subjects.held_to(scope, head, now_ms, remembered=self._writer.is_running)

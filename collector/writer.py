@@ -130,8 +130,8 @@ class Writer:
         """Whether the writer thread was started and has not ended."""
         return self._thread is not None
 
-    def is_looking(self) -> bool:
-        """Whether the thread has learnt within REFRESH_S who withdrew; asked, it goes on looking."""
+    def keep_looking(self) -> bool:
+        """Have the thread learn each REFRESH_S who withdrew; whether it did, or was asleep."""
         self._is_asked = True
         if self._is_dozing:
             self._wake_up()
