@@ -6,19 +6,21 @@ import os
 import signal
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from itertools import chain, cycle, islice
+from dataclasses import dataclass
+from itertools import chain, islice
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from types import TracebackType
-from typing import NoReturn, Self, TypeVar
+from typing import Generic, NoReturn, Self, TypeVar
 
 from collector.errors import ImpersonalError
 from pipeline.log_batches import BATCH_BYTES, Batch, Found, Row
 from pipeline.log_files import READ_BYTES
 
 _SHARED_BYTES = BATCH_BYTES + 2 * READ_BYTES  # no batch is longer: its last chunk is less than two blocks
+_AHEAD = 2  # batches for each worker: what is found waits in memory for those before it
 _MOST = 8  # processes: this one, which decompresses and sorts, feeds no more
 
 Label = TypeVar("Label")
@@ -43,19 +45,49 @@ def read_in_order(
     with ExitStack() as stack:
         stack.enter_context(_without_gc())
         workers = [stack.enter_context(_Worker(read)) for _ in range(min(os.cpu_count() or 1, _MOST))]
-        at_work: deque[tuple[Label, _Worker]] = deque()
-        for worker, (label, batch) in zip(cycle(workers), chain(few, batches), strict=False):
-            done = None
-            if len(at_work) == len(workers):
-                earlier, _ = at_work.popleft()  # this worker's
-                done = earlier, worker.receive()
-                for other in workers:
-                    other.browsers |= done[1].browsers
+        idle, waiting = deque(workers), deque[_Waiting[Label]]()
+        for label, batch in chain(few, batches):
+            if not idle:
+                _receive(waiting, workers, idle)
+            worker = idle.popleft()
             worker.send(batch)
-            at_work.append((label, worker))
-            if done:
-                yield done
-        yield from ((label, worker.receive()) for label, worker in at_work)
+            waiting.append(_Waiting(label, worker))
+            yield from _first(waiting)
+            while len(waiting) == _AHEAD * len(workers):
+                _receive(waiting, workers, idle)
+                yield from _first(waiting)
+        while waiting:
+            _receive(waiting, workers, idle)
+            yield from _first(waiting)
+
+
+@dataclass
+class _Waiting(Generic[Label]):
+    """A batch that is read, or waits until those before it are."""
+
+    label: Label
+    worker: "_Worker"
+    found: Found | None = None
+
+
+def _receive(
+    waiting: Iterable[_Waiting[Label]], workers: Iterable["_Worker"], idle: deque["_Worker"]
+) -> None:
+    """Wait until some are done with their batches, take what they found, and tell the others."""
+    at_work = [each for each in waiting if each.found is None]
+    done = wait([each.worker.ours for each in at_work])
+    for each in at_work:
+        if each.worker.ours in done:
+            each.found = each.worker.receive()
+            idle.append(each.worker)
+            for worker in workers:
+                worker.browsers |= each.found.browsers
+
+
+def _first(waiting: deque[_Waiting[Label]]) -> Iterator[tuple[Label, Found]]:
+    """Those that wait for none any more."""
+    while waiting and (found := waiting[0].found):
+        yield waiting.popleft().label, found
 
 
 @contextmanager
@@ -76,7 +108,7 @@ class _Worker:
     def __init__(self, read: Read) -> None:
         self.browsers: dict[bytes, Row] = {}
         """What others have read of agents since it had its last batch."""
-        self._ours, theirs = Pipe()
+        self.ours, theirs = Pipe()
         self._lines = mmap.mmap(-1, _SHARED_BYTES)
         """The bytes of its batch: a pipe would copy them four times."""
         signals = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
@@ -97,7 +129,7 @@ class _Worker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ours.close()
+        self.ours.close()
         self._lines.close()
         os.kill(self._pid, signal.SIGKILL)  # it holds nothing
         os.waitpid(self._pid, 0)
@@ -107,7 +139,7 @@ class _Worker:
         self._lines.seek(0)
         places = [(offset, self._lines.write(chunk)) for offset, chunk in batch.chunks]
         try:
-            self._ours.send((batch.form, places, self.browsers))
+            self.ours.send((batch.form, places, self.browsers))
         except ConnectionError:
             raise _gone() from None
         self.browsers = {}
@@ -115,7 +147,7 @@ class _Worker:
     def receive(self) -> Found:
         """What its batch says."""
         try:
-            answer: Found | Exception = self._ours.recv()
+            answer: Found | Exception = self.ours.recv()
         except (EOFError, ConnectionError):
             raise _gone() from None
         if isinstance(answer, Exception):
