@@ -115,7 +115,7 @@ class Tools:
     ) -> None:
         self.pseudonyms = pseudonyms
         self.enricher = enricher
-        self._standings = standings
+        self.standings = standings
         self._trusted = trusted
         self._own_hosts = own_hosts
         remember = lru_cache(maxsize=2048)
@@ -161,10 +161,9 @@ class Tools:
             self._last = seen, self._visitor_id(seen.id_cookie, self.date(seen)) if read else None
         return self._last[1]
 
-    def refresh(self, now_ms: int) -> bool:
-        """Learn who withdrew or was erased since the last call, in whichever worker; whether anybody ever."""
-        self._standings.refresh(now_ms)
-        return bool(self._standings)
+    def refresh(self, now_ms: int) -> None:
+        """Learn who withdrew or was erased since the last call, in whichever worker."""
+        self.standings.refresh(now_ms)
 
     def maintain(self, now_ms: int) -> None:
         """Destroy the salts of past days; the keys are read anew: their directory may have been replaced."""
@@ -179,7 +178,7 @@ class Tools:
         Raises  Dropped where the visitor was erased, or has withdrawn everything that it was observed for
         """
         subject = self._subject(seen)
-        standing = self._standings.of(subject, seen.ts_ms) if subject else None
+        standing = self.standings.of(subject, seen.ts_ms) if subject else None
         if standing is None:
             return seen
         if standing == "erased":
@@ -336,8 +335,6 @@ class Assembler:
         self._chosen: dict[tuple[int, str, int, int], Chosen] = {}
         self._unnamed: Counter[Unnamed] = Counter()
         self._known: dict[tuple[Any, ...], Known] = {}
-        self._is_anybody_held = False
-        """Whether anybody is held to less than an older cookie says."""
         self._parts: dict[tuple[Any, ...], bytes] = {}
         self._prefix = secrets.token_hex(8)
         self._numbers = count()
@@ -352,7 +349,7 @@ class Assembler:
 
     def refresh(self, now_ms: int) -> None:
         """Learn who withdrew or was erased since the last call, in whichever worker."""
-        self._is_anybody_held = self._tools.refresh(now_ms)
+        self._tools.refresh(now_ms)
 
     def unnamed(self) -> dict[str, int]:
         """How often a field was refused because its service does not name it, by service.field."""
@@ -372,7 +369,7 @@ class Assembler:
         Raises  Dropped for a bot (a consent is recorded whatever gave it), for who withdrew or was erased
                 meanwhile, and for a record that is too long
         """
-        if self._is_anybody_held and seen.kind != "consent":
+        if self._tools.standings and seen.kind != "consent":
             seen = self._tools.held_to(seen)
         known = self._known_of(seen, self._services(seen) if seen.decision.is_regulated else _OF_THE_SITE)
         if known.chosen.unnamed:

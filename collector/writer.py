@@ -280,14 +280,14 @@ class Writer:
         pause_s = TICK_S
         while not self._stopping:
             self._sleep.acquire(timeout=pause_s)
-            self._is_dozing = False
             with self._working:
                 now_s = time.monotonic()
                 if now_s - refreshed_s >= REFRESH_S:
                     refreshed_s = now_s
                     self._attempt(lambda: assembler.refresh(self._clock()))
-                is_busy, self._is_asked = self._has_work() or self._is_asked, False
-                stored = self._attempt(self._drain, assembler, sink) if self._has_work() else True
+                self._is_dozing = False  # only now, or granted(scope) would trust what it knew before
+                has_work, is_asked, self._is_asked = self._has_work(), self._is_asked, False
+                stored = not has_work or self._attempt(self._drain, assembler, sink)
                 now_s = time.monotonic()
                 if now_s - synced_s >= SYNC_S:
                     synced_s = now_s
@@ -300,7 +300,7 @@ class Writer:
             self._is_stuck = not stored
             if not stored:
                 pause_s = RETRY_S
-            elif is_busy or self._is_called():
+            elif has_work or is_asked or self._is_called():
                 pause_s = BACKLOG_S if len(self._queue) >= BATCH else TICK_S
             else:
                 pause_s = max(0.0, min(synced_s + SYNC_S, persisted_s + PERSIST_S) - time.monotonic())
