@@ -83,6 +83,9 @@ class Agent(NamedTuple):
     bot: str | None
 
 
+Search = Callable[[Sequence[str]], list[str | None]]
+"""What is found in each of some texts."""
+
 _UNKNOWN = Agent(None, None, None, "other", None)
 
 
@@ -124,6 +127,10 @@ class Enricher:
         """The bot category alone: a tenth of the time that `agent` takes for a browser not seen before."""
         return self._bot(agent[:MAX_AGENT])
 
+    def bots(self, agents: Iterable[bytes]) -> list[str | None]:
+        """The bot category of many agents, as `browsers` reads them."""
+        return self._read_bots([_text(agent[:MAX_AGENT]) for agent in agents])
+
     def country(self, address: str | None) -> str | None:
         """ISO 3166-1 alpha-2 code of an address; None for unknown, private or no address."""
         if address is None:
@@ -152,10 +159,15 @@ class Enricher:
         return self._classify([_text(agent)])[0]
 
     def _read_bot(self, agent: bytes) -> str | None:
-        text = _text(agent)
-        if text in ("", "-") or not self._is_bot(text):
-            return None
-        return self._bot_category(text) or "other"
+        return self._read_bots([_text(agent)])[0]
+
+    def _read_bots(self, texts: Sequence[str]) -> list[str | None]:
+        categories: list[str | None] = [None] * len(texts)
+        for n, found in enumerate(self._are_bots(texts)):
+            if found and texts[n] not in ("", "-"):
+                [category] = self._bot_categories([texts[n]])
+                categories[n] = category or "other"
+        return categories
 
     @cached_property
     def _embedded(self) -> Callable[[str], str | None]:
@@ -164,14 +176,13 @@ class Enricher:
         return country_code
 
     @cached_property
-    def _is_bot(self) -> Callable[[str], bool]:
+    def _are_bots(self) -> Search:
         from is_bot import Bots  # noqa: PLC0415
 
-        find = _first_of([(f"(?i:{pattern})", "bot") for pattern in sorted(Bots().patterns)])
-        return lambda text: find(text) is not None
+        return _first_of([(f"(?i:{pattern})", "bot") for pattern in sorted(Bots().patterns)])
 
     @cached_property
-    def _bot_category(self) -> Callable[[str], str | None]:
+    def _bot_categories(self) -> Search:
         from crawleruseragents import CRAWLER_USER_AGENTS_DATA  # noqa: PLC0415
 
         ranks = {tag: rank for rank, tag in enumerate(_CATEGORY_OF_TAG)}
@@ -191,7 +202,7 @@ def _text(agent: bytes) -> str:
     return agent.decode("latin-1").strip()
 
 
-def _first_of(rows: Iterable[tuple[str, str]]) -> Callable[[str], str | None]:
+def _first_of(rows: Iterable[tuple[str, str]]) -> Search:
     """A search for the name of the first row (pattern, name) that matches.
 
     Rust's linear-time engine with its literal prefilter takes 1 µs for 1,500 patterns where one combined
@@ -212,14 +223,18 @@ def _first_of(rows: Iterable[tuple[str, str]]) -> Callable[[str], str | None]:
             wider.append((regex.sub(_CONDITION, "", pattern), *row[1:]))
     certain, possible = UserAgentExtractor(linear), UserAgentExtractor(wider)
 
-    def find(text: str) -> str | None:
-        if match := certain.extract(text):
-            return match.family
-        if not possible.extract(text):
-            return None
-        return next((name for pattern, name in others if pattern.search(text)), None)
+    def find(text: str, sure: Any, may: Any) -> str | None:
+        if sure:
+            name: str = sure.family
+            return name
+        return next((name for pattern, name in others if pattern.search(text)), None) if may else None
 
-    return find
+    def search(texts: Sequence[str]) -> list[str | None]:
+        # Lists: a search is through with all texts before the next one begins.
+        sure, may = list(map(certain.extract, texts)), list(map(possible.extract, texts))
+        return list(map(find, texts, sure, may))
+
+    return search
 
 
 def _classifier() -> Callable[[Sequence[str]], list[Agent]]:
@@ -248,11 +263,12 @@ def _classifier() -> Callable[[Sequence[str]], list[Agent]]:
             self.device = parsers.Device(device, None, None)
 
     rust = Resolver(load_lazy_builtins())
-    searches = rust.ua.extract, rust.os.extract, rust.de.extract, _first_of([(_TELEVISION, "other")])
+    searches = rust.ua.extract, rust.os.extract, rust.de.extract
+    televisions = _first_of([(_TELEVISION, "other")])
 
     def classify(texts: Sequence[str]) -> list[Agent]:
-        # Lists: a search is through with all texts before the next one begins.
-        return list(map(read, texts, *[list(map(search, texts)) for search in searches]))
+        found = [list(map(search, texts)) for search in searches]
+        return list(map(read, texts, *found, televisions(texts)))
 
     def read(text: str, browser: Any, system: Any, device: Any, television: str | None) -> Agent:
         family = browser.family if browser else _OTHER

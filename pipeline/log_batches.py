@@ -4,17 +4,30 @@ All is done in columns: each agent, request, address and referrer is read when i
 met again, only its number is looked up.
 """
 
+import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import compress
+from itertools import compress, islice
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from collector.enrich import BOT_CATEGORIES, MAX_AGENT
 from collector.record import DAY_MS
-from pipeline.log_lines import ASSET, NO_TIME, OTHER, REMEMBERED, VIEW, VIEW_STATUSES, Lines, Numbers, shape
+from pipeline.log_lines import (
+    ASSET,
+    NO_TIME,
+    OTHER,
+    REMEMBERED,
+    VIEW,
+    VIEW_STATUSES,
+    Known,
+    Lines,
+    Numbers,
+    shape,
+)
 from pipeline.log_split import Fields, split
 
 BATCH_BYTES = 8 * 1024 * 1024
@@ -32,6 +45,8 @@ Bools = np.ndarray[Any, np.dtype[np.bool_]]
 Codes = np.ndarray[Any, np.dtype[np.uint8]]
 Row = tuple[str | None, ...]
 """What a text says."""
+Learned = Mapping[str, Mapping[bytes, Any]]
+"""What texts say that a process met first, by what they are: the others need not read them again."""
 
 
 class Batch(NamedTuple):
@@ -40,16 +55,16 @@ class Batch(NamedTuple):
     form: str
     chunks: Sequence[tuple[int, bytes]]
     """Where each begins in the log, and its bytes."""
-    browsers: Mapping[bytes, Row] = {}
-    """What other processes have read of agents, the costliest to read."""
+    learned: Learned = MappingProxyType({})
+    """What other processes have read."""
 
 
-class Coded(NamedTuple):
-    """A column with few distinct values."""
+class NewRows(NamedTuple):
+    """Rows of a process that it met since it last told of some."""
 
-    values: list[Any]
-    codes: Numbers
-    """The value of each row, by its index."""
+    first: int
+    """The number of the first of them. Those from there on that it told of before, it has forgotten."""
+    rows: list[Row]
 
 
 class Visitors(NamedTuple):
@@ -85,10 +100,13 @@ class Found(NamedTuple):
     times: Numbers
     """UTC milliseconds of each page view, in the order of the log."""
     visitors: Visitors
-    hits: tuple[Coded, ...]
-    """HIT_COLUMNS of each page view, but for the visitor."""
-    browsers: Mapping[bytes, Row]
-    """Those of agents that were met for the first time."""
+    hits: Numbers
+    """HIT_COLUMNS of each page view (n × 4) but for the visitor, as numbers of rows."""
+    process: int
+    """Which has read it. Each numbers rows as it meets them."""
+    rows: list[NewRows]
+    """Of each of the columns."""
+    learned: Learned
 
 
 def visitor_name(address: bytes, agent: bytes) -> bytes:
@@ -108,23 +126,55 @@ def batches(form: str, chunks: Iterable[tuple[int, bytes]]) -> Iterator[Batch]:
         yield Batch(form, waiting)
 
 
-class _Known(dict[bytes, int]):
-    """What a reader says of each text. Asked again it answers in C, in a third of an lru_cache's time."""
+class _Numbers(dict[Any, int]):
+    """Distinct rows or texts, numbered as they are met."""
 
-    def __init__(self, read: Callable[[bytes], int]) -> None:
-        self._read = read
-
-    def __missing__(self, text: bytes) -> int:
-        said = self[text] = self._read(text)
-        return said
-
-
-class _Numbers(dict[tuple[Any, ...], int]):
-    """Distinct rows, numbered as they are met."""
-
-    def __missing__(self, row: tuple[Any, ...]) -> int:
+    def __missing__(self, row: Any) -> int:
         number = self[row] = len(self)
         return number
+
+
+class _Bots:
+    """Which agents are bots: numbered as they are met, and read together when a batch was.
+
+    One by one, between other things, an agent takes three times as long: what is asked of it is no longer in
+    the processor's cache.
+    """
+
+    def __init__(self, read: Callable[[Iterable[bytes]], Iterable[str | None]]) -> None:
+        self._read = read
+        self._numbers = _Numbers()
+        self._codes = np.array([], np.uint8)
+        self.met: dict[bytes, int] = {}
+        """The codes of those that were read here since the last batch."""
+
+    def numbers(self, agents: Iterable[bytes]) -> Numbers:
+        """The number of each agent."""
+        return np.fromiter(map(self._numbers.__getitem__, agents), np.int64)
+
+    def codes(self) -> Codes:
+        """By the number of an agent: the outcome that its lines have; 0 where it is none's."""
+        new = list(islice(self._numbers, len(self._codes), None))
+        self.met = dict(
+            zip(new, (_CODES[f"bot: {bot}"] if bot else 0 for bot in self._read(new)), strict=True)
+        )
+        self._append(self.met.values())
+        return self._codes
+
+    def learn(self, codes: Mapping[bytes, int]) -> None:
+        """Know what some agents are; between two batches."""
+        new = {agent: code for agent, code in codes.items() if agent not in self._numbers}
+        self.numbers(new)
+        self._append(new.values())
+
+    def _append(self, codes: Iterable[int]) -> None:
+        self._codes = np.concatenate([self._codes, np.frombuffer(bytes(codes), np.uint8)])
+
+    def forget_some(self) -> None:
+        """Forget every agent, where they became too many."""
+        if len(self._numbers) > REMEMBERED:
+            self._numbers.clear()
+            self._codes = self._codes[:0]
 
 
 class _Table:
@@ -134,33 +184,32 @@ class _Table:
         self._read = read
         self._rows = _Numbers()
         self._known: dict[bytes, int] = {}
+        self._told = 0  # so many rows
+        self.met: dict[bytes, Row] = {}
+        """Those that were read here since the last batch."""
 
-    def read(self, texts: Iterable[bytes]) -> Mapping[bytes, Row]:
-        """Read those of the texts that were not met before."""
+    def numbers(self, texts: Sequence[bytes]) -> Numbers:
+        """The number of each text's row."""
         new = list(dict.fromkeys(text for text in texts if text not in self._known))
-        rows = dict(zip(new, self._read(new), strict=True))
-        self.learn(rows)
-        return rows
+        self.met = dict(zip(new, self._read(new), strict=True))
+        self.learn(self.met)
+        return np.fromiter(map(self._known.__getitem__, texts), np.int64)
 
     def learn(self, rows: Mapping[bytes, Row]) -> None:
         """Know what some texts say."""
         self._known.update(zip(rows, map(self._rows.__getitem__, rows.values()), strict=True))
 
-    def numbers(self, texts: Iterable[bytes]) -> Numbers:
-        """The number of each text's row, all of them read."""
-        return np.fromiter(map(self._known.__getitem__, texts), np.int64)
-
-    def coded(self, numbers: Numbers) -> Coded:
-        """The rows of some page views: few, where the table may be long."""
-        rows = list(self._rows)
-        used, codes = np.unique(numbers, return_inverse=True)
-        return Coded([rows[number] for number in used.tolist()], codes)
+    def new_rows(self) -> NewRows:
+        """The rows that were not told yet."""
+        first, self._told = self._told, len(self._rows)
+        return NewRows(first, list(islice(self._rows, first, None)))
 
     def forget_some(self) -> None:
         """Forget every text and row, where they became too many."""
         if len(self._known) > REMEMBERED:
             self._known.clear()
             self._rows.clear()
+            self._told = 0
 
 
 class _Said:
@@ -169,9 +218,11 @@ class _Said:
     def __init__(self) -> None:
         self.times: list[Numbers] = []
         self.outcomes: list[Codes] = []
+        """Of each line, as if nobody were a bot."""
+        self.agents: list[Numbers] = []
         self.visitors = _Numbers()
         self.visits: list[int] = []
-        """The visitor of each page view."""
+        """The visitor of each page view, bots' among them."""
         self.requests: list[bytes] = []
         self.referrers: list[bytes] = []
 
@@ -181,17 +232,24 @@ class Columns:
 
     def __init__(self, lines: Lines) -> None:
         self._lines = lines
-        self._bots = _Known(lambda text: _CODES[f"bot: {bot}"] if (bot := lines.bot(text)) else 0)
-        self._kinds = _Known(lambda text: _CODES[lines.kind(text)])
-        self._browsers = _Table(lines.browsers)
-        self._places = _Table(partial(map, lines.place))
-        self._targets = _Table(partial(map, lines.target))
-        self._referrers = _Table(partial(map, lines.referrer))
+        self._bots = _Bots(lines.bots)
+        self._kinds = Known(lambda request: _CODES[lines.kind(request)])
+        self._tables = {
+            "browsers": _Table(lines.browsers),
+            "places": _Table(partial(map, lines.place)),
+            "targets": _Table(partial(map, lines.target)),
+            "referrers": _Table(partial(map, lines.referrer)),
+        }
+        """In the order of HIT_COLUMNS."""
 
     def read(self, batch: Batch) -> Found:
         """Read a batch."""
-        self._forget_some()
-        self._browsers.learn(batch.browsers)
+        self._kinds.forget_some()
+        self._bots.forget_some()
+        for table in self._tables.values():
+            table.forget_some()
+        for name, said_of in batch.learned.items():
+            self._shared[name].learn(said_of)
         said = _Said()
         ends = []  # of each chunk, in lines
         lines = 0
@@ -201,37 +259,36 @@ class Columns:
                 lines += len(fields.times)
             ends.append(lines)
         times, outcomes = np.concatenate(said.times), np.concatenate(said.outcomes)
+        bots = self._bots.codes()[np.concatenate(said.agents)]
+        is_person = (bots == 0)[outcomes == _CODES[VIEW]]
+        outcomes = np.where((bots > 0) & (outcomes != _CODES[MALFORMED]), bots, outcomes)
         starts_ms = _starts(times)
         places = _Places(batch, ends)
         days = [_day(start_ms, starts_ms == start_ms, outcomes, places) for start_ms in np.unique(starts_ms)]
         seen = times[outcomes == _CODES[VIEW]]
-        # An address and an agent are a visitor's, and visitors are a third as many as page views.
-        starts, addresses, agents = ([who[n] for who in said.visitors] for n in range(3))
-        browsers = self._browsers.read(agents)
-        self._places.read(addresses)
-        self._targets.read(said.requests)
-        self._referrers.read(said.referrers)
-        visits = np.array(said.visits, dtype=np.int64)
-        visitors = Visitors(starts, b"\n".join(map(visitor_name, addresses, agents)), visits)
-        hits = (
-            self._browsers.coded(self._browsers.numbers(agents)[visits]),
-            self._places.coded(self._places.numbers(addresses)[visits]),
-            self._targets.coded(self._targets.numbers(said.requests)),
-            self._referrers.coded(self._referrers.numbers(said.referrers)),
-        )
-        return Found(days, int(starts_ms[-1]), seen, visitors, hits, browsers)
+        visitors, hits = self._views(said, is_person)
+        rows = [table.new_rows() for table in self._tables.values()]
+        learned = {name: column.met for name, column in self._shared.items()}
+        return Found(days, int(starts_ms[-1]), seen, visitors, hits, os.getpid(), rows, learned)
+
+    @property
+    def _shared(self) -> Mapping[str, _Bots | _Table]:
+        """What is told to other processes: where an address lies is read sooner than told."""
+        return {
+            "bots": self._bots,
+            **{name: self._tables[name] for name in ("browsers", "targets", "referrers")},
+        }
 
     def _take(self, fields: Fields, said: _Said) -> None:
         """Read some lines of a batch, and keep their page views."""
-        bots = _codes(map(self._bots.__getitem__, fields.agents))
         kinds = _codes(map(self._kinds.__getitem__, fields.requests))
         is_hidden = _codes(map(VIEW_STATUSES.__contains__, fields.statuses)) == 0
         kinds[(kinds == _CODES[VIEW]) & is_hidden] = _CODES[OTHER]
-        outcomes = np.where(bots > 0, bots, kinds)
-        outcomes[fields.times == NO_TIME] = _CODES[MALFORMED]
+        kinds[fields.times == NO_TIME] = _CODES[MALFORMED]
         said.times.append(fields.times)
-        said.outcomes.append(outcomes)
-        is_view = outcomes == _CODES[VIEW]
+        said.outcomes.append(kinds)
+        said.agents.append(self._bots.numbers(fields.agents))
+        is_view = kinds == _CODES[VIEW]
         starts_ms = (fields.times[is_view] // DAY_MS * DAY_MS).tolist()
         views = is_view.tobytes()
         addresses, agents = compress(fields.addresses, views), compress(fields.agents, views)
@@ -239,13 +296,23 @@ class Columns:
         said.requests.extend(compress(fields.requests, views))
         said.referrers.extend(compress(fields.referrers, views))
 
-    def _forget_some(self) -> None:
-        """Forget what became too much to remember."""
-        for known in (self._bots, self._kinds):
-            if len(known) > REMEMBERED:
-                known.clear()
-        for table in (self._browsers, self._places, self._targets, self._referrers):
-            table.forget_some()
+    def _views(self, said: _Said, is_person: Bools) -> tuple[Visitors, Numbers]:
+        """The page views of people: their visitors, and what they are as numbers of rows."""
+        # An address and an agent are a visitor's, and visitors are a third as many as page views.
+        used, visits = np.unique(np.array(said.visits, np.int64)[is_person], return_inverse=True)
+        everybody = list(said.visitors)
+        people = [everybody[number] for number in used.tolist()]
+        starts, addresses, agents = ([who[n] for who in people] for n in range(3))
+        views = is_person.tobytes()
+        browsers, places, targets, referrers = self._tables.values()
+        numbers = (
+            browsers.numbers(agents)[visits],
+            places.numbers(addresses)[visits],
+            targets.numbers(list(compress(said.requests, views))),
+            referrers.numbers(list(compress(said.referrers, views))),
+        )
+        names = b"\n".join(map(visitor_name, addresses, agents))
+        return Visitors(starts, names, visits.astype(np.int32)), np.column_stack(numbers).astype(np.int32)
 
 
 def _codes(codes: Iterable[int]) -> Codes:

@@ -1,5 +1,6 @@
 """The lines of one call, batch by batch, into their days."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 import numpy as np
@@ -39,6 +40,9 @@ class Reader:
             "referrers": Table(Referrer._fields),
         }
         """What the numbers of a page view stand for, in the order of HIT_COLUMNS."""
+        none = np.array([], dtype=np.int64)
+        self._rows = defaultdict[int, list[Numbers]](lambda: [none] * len(self.tables))
+        """Of each process and table: the numbers of the rows that the process numbers from 0 on."""
 
     def take(self, found: Found, name: str, place: str, before: LogDay) -> LogDay:
         """Count the lines of a batch and keep its page views; give back the last line's day.
@@ -59,8 +63,10 @@ class Reader:
         named = zip(visitors.starts_ms, visitors.names.split(b"\n"), strict=False)  # no line of none is one
         known = [taken[start].visitor(name) if start in taken else -1 for start, name in named]
         numbers = [np.array(known, dtype=np.int64)[visitors.codes]]
-        for table, column in zip(self.tables.values(), found.hits, strict=True):
-            numbers.append(table.numbers(column.values)[column.codes])
+        rows = self._rows[found.process]
+        for n, (table, new) in enumerate(zip(self.tables.values(), found.rows, strict=True)):
+            rows[n] = np.concatenate([rows[n][: new.first], table.numbers(new.rows)])
+            numbers.append(rows[n][found.hits[:, n]])
         hits = np.column_stack(numbers)
         for day in taken.values():
             is_its = (found.times >= day.start_ms) & (found.times < day.end_ms)

@@ -26,7 +26,7 @@ def _patterns(quoted: bytes, common: bytes) -> dict[str, re.Pattern[bytes]]:
 PATTERNS = _patterns(_QUOTED, _COMMON)
 """Format → address, time, request, status, referrer, agent; or the line that is none of it."""
 # For lines without a backslash, in half the time: sets of one byte. A match may run over the end of a line.
-_STAMP = rb"([^\]]{17})([^\]]{3})([^\]]{6})"
+_STAMP = rb"([^\]]{17})([^\]]{9})"
 _PLAIN = _patterns(rb'"([^"]{0,8192}+)"', _COMMON.replace(rb"\n", b"").replace(rb"([^\]]++)", _STAMP))
 
 Row = tuple[bytes, ...]
@@ -47,12 +47,12 @@ class Fields(NamedTuple):
 def split(form: str, text: bytes, lines: Lines) -> Iterator[Fields]:
     """The lines of a text, some at a time and in their order."""
     for rows in _some_rows(form, text):
-        addresses, minutes, seconds, zones, *others, _ = zip(*rows, strict=True)
-        yield Fields(addresses, lines.times(minutes, seconds, zones), *others)
+        addresses, minutes, seconds, *others, _ = zip(*rows, strict=True)
+        yield Fields(addresses, lines.times(minutes, seconds), *others)
 
 
 def _some_rows(form: str, text: bytes) -> Iterator[list[Row]]:
-    """Address, minute, second, zone, request, status, referrer, agent; b"" of a line that has none."""
+    """Address, minute, second and zone, request, status, referrer, agent; b"" of a line that has none."""
     rows: list[Row] = []
     for piece in _pieces(text):
         rows += _rows(form, piece)
@@ -79,7 +79,7 @@ def _rows(form: str, piece: bytes) -> list[Row]:
         if len(found) == piece.count(b"\n", 0, end) + 1:  # none ran over the end of its line
             return found
     matched = PATTERNS[form].findall(piece, 0, end)
-    return [(address, at[:17], at[17:20], at[20:], *others) for address, at, *others in matched]
+    return [(address, at[:17], at[17:], *others) for address, at, *others in matched]
 
 
 def form_of(head: bytes, lines: Lines) -> tuple[str, int] | None:

@@ -5,7 +5,7 @@ import mmap
 import os
 import signal
 import warnings
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from itertools import chain, islice
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
-from typing import Generic, NoReturn, Self, TypeVar
+from typing import Any, Generic, NoReturn, Self, TypeVar
 
 from collector.errors import ImpersonalError
-from pipeline.log_batches import BATCH_BYTES, Batch, Found, Row
+from pipeline.log_batches import BATCH_BYTES, Batch, Found, Learned
 from pipeline.log_files import READ_BYTES
 
 _SHARED_BYTES = BATCH_BYTES + 2 * READ_BYTES  # no batch is longer: its last chunk is less than two blocks
@@ -81,7 +81,8 @@ def _receive(
             each.found = each.worker.receive()
             idle.append(each.worker)
             for worker in workers:
-                worker.browsers |= each.found.browsers
+                if worker is not each.worker:
+                    worker.be_told(each.found.learned)
 
 
 def _first(waiting: deque[_Waiting[Label]]) -> Iterator[tuple[Label, Found]]:
@@ -106,8 +107,8 @@ class _Worker:
     """A child of this process. What they tell each other goes through memory and a pipe, never a file."""
 
     def __init__(self, read: Read) -> None:
-        self.browsers: dict[bytes, Row] = {}
-        """What others have read of agents since it had its last batch."""
+        self._learned = defaultdict[str, dict[bytes, Any]](dict)
+        """What others have read since it had its last batch."""
         self.ours, theirs = Pipe()
         self._lines = mmap.mmap(-1, _SHARED_BYTES)
         """The bytes of its batch: a pipe would copy them four times."""
@@ -134,15 +135,20 @@ class _Worker:
         os.kill(self._pid, signal.SIGKILL)  # it holds nothing
         os.waitpid(self._pid, 0)
 
+    def be_told(self, learned: Learned) -> None:
+        """Tell it, with its next batch, what another has read."""
+        for name, texts in learned.items():
+            self._learned[name] |= texts
+
     def send(self, batch: Batch) -> None:
         """Give it a batch, when it has none."""
         self._lines.seek(0)
         places = [(offset, self._lines.write(chunk)) for offset, chunk in batch.chunks]
         try:
-            self.ours.send((batch.form, places, self.browsers))
+            self.ours.send((batch.form, places, dict(self._learned)))
         except ConnectionError:
             raise _gone() from None
-        self.browsers = {}
+        self._learned.clear()
 
     def receive(self) -> Found:
         """What its batch says."""
@@ -170,10 +176,10 @@ def _serve(connection: Connection, lines: mmap.mmap, read: Read) -> NoReturn:
         os.closerange(3, connection.fileno())
         os.closerange(connection.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
         while True:
-            form, places, browsers = connection.recv()
+            form, places, learned = connection.recv()
             lines.seek(0)
             chunks = [(offset, lines.read(size)) for offset, size in places]
-            connection.send(_answer(read, Batch(form, chunks, browsers)))
+            connection.send(_answer(read, Batch(form, chunks, learned)))
     except (EOFError, ConnectionError):
         pass
     finally:

@@ -1,6 +1,6 @@
 """Matchers of agents, built once in a process: each collector would take a third of a second for the same."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache
 
 import pytest
@@ -10,7 +10,7 @@ from collector import enrich
 _first_of = cache(enrich._first_of)
 
 
-def _found(rows: Iterable[tuple[str, str]]) -> Callable[[str], str | None]:
+def _found(rows: Iterable[tuple[str, str]]) -> enrich.Search:
     return _first_of(tuple(rows))
 
 

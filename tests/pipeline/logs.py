@@ -20,7 +20,7 @@ def noon_ms(day: str = DAY) -> int:
 
 def time_of(lines: Lines, stamp: bytes) -> int:
     """UTC milliseconds of 24/Nov/2026:10:12:00 +0100, or NO_TIME."""
-    return int(lines.times([stamp[:17]], [stamp[17:20]], [stamp[20:]])[0])
+    return int(lines.times([stamp[:17]], [stamp[17:]])[0])
 
 
 def frame(number: int, day: str = DAY, **values: Any) -> bytes:

@@ -100,7 +100,7 @@ def read_one_by_one(form: str, content: bytes, days: LogDays) -> Said:
             said.samples[day].append((offset, shape(line)))
         else:
             day = day_of(ts_ms)
-            [browser], bot, kind = lines.browsers([agent]), lines.bot(agent), lines.kind(request)
+            [browser], [bot], kind = lines.browsers([agent]), lines.bots([agent]), lines.kind(request)
             outcome = (
                 f"bot: {bot}" if bot else OTHER if kind == VIEW and status not in VIEW_STATUSES else kind
             )

@@ -5,18 +5,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
-from pipeline.log_batches import Batch, Columns, Found
+from pipeline.log_batches import HIT_COLUMNS, Batch, Columns, Found, Row
 from pipeline.log_lines import Lines
 from pipeline.log_workers import WorkerError, read_in_order
 from pipeline.store import exclusive
 from tests.pipeline.logs import noon_ms
 from tests.pipeline.test_log_batches import BROWSER, ENRICHER
 
+TARGETS = HIT_COLUMNS.index("target") - 1
 LINE = b'8.8.8.8 - - [24/Nov/2026:10:00:00 +0000] "GET /%d HTTP/1.1" 200 5 "-" "%b"\n'
 
 
@@ -30,25 +32,34 @@ def columns() -> Columns:
     return Columns(Lines(ENRICHER, (), noon_ms("2026-11-25"), False))
 
 
-def page(found: Found) -> str:
-    [target] = found.hits[2].values
-    return str(target.path)
+def pages(found: Iterable[Found]) -> list[str]:
+    """The page of each batch, whichever process has read it."""
+    rows: dict[int, list[Row]] = defaultdict(list)
+    said = []
+    for each in found:
+        rows[each.process] += each.rows[TARGETS].rows
+        [[*_, target, _referrer]] = each.hits.tolist()
+        path, *_ = rows[each.process][target]
+        said.append(str(path))
+    return said
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 10])
 def test_every_batch_is_read_once_and_in_order(count: int) -> None:
     """However many there are for however many processes."""
     found = list(read_in_order(columns().read, batches(count)))
-    assert [(number, page(each)) for number, each in found] == [(n, f"/{n}") for n in range(count)]
+    assert [number for number, _ in found] == list(range(count))
+    assert pages(each for _, each in found) == [f"/{n}" for n in range(count)]
 
 
-def test_an_agent_is_read_by_one_process_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What one has read of an agent the others are told, with their next batch."""
+@pytest.mark.parametrize("name", ["bots", "browsers", "referrers"])
+def test_a_text_is_read_by_one_process_for_all(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """What one has read the others are told, with their next batch."""
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     found = [each for _, each in read_in_order(columns().read, batches(12))]
+    assert [text for each in found for text in each.learned[name]]
     # Of three agents the last is met in the third batch, and no worker is further ahead than four.
-    met = [agent for each in found[6:] for agent in each.browsers]
-    assert met == []
+    assert [text for each in found[6:] for text in each.learned[name]] == []
 
 
 def test_an_error_in_a_worker_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
