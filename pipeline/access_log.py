@@ -15,7 +15,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
@@ -69,6 +69,12 @@ class Imported:
     round: Round | None
     """What was sealed, released and expired then; None where no day was imported."""
 
+    @property
+    def imported(self) -> tuple[date, date] | None:
+        """The first and the last day that this call or an earlier one imported of the files."""
+        days = [date.fromisoformat(each.day) for each in self.days.of(TAKEN, IMPORTED)]
+        return (days[0], days[-1]) if days else None
+
 
 def import_logs(
     data: Path,
@@ -93,15 +99,15 @@ def import_logs(
         call = _Call(data, policy, ground, now_ms, enricher)
         call.read(names, progress)
         call.commit(progress)
-    imported = call.days.of(TAKEN, IMPORTED)
-    if not imported:
-        return Imported(call.files, call.days, None)
-    block = window_of(BLOCK, date.fromisoformat(imported[-1].day))
-    until_ms = min(now_ms, block.span_ms[1] + CLOSES_AFTER_MS)
+    found = Imported(call.files, call.days, None)
+    if not found.imported:
+        return found
+    _, last_day = found.imported
+    until_ms = min(now_ms, window_of(BLOCK, last_day).span_ms[1] + CLOSES_AFTER_MS)
     done = run_once(data, policy, lambda: until_ms, progress)
     with exclusive(data):
         done.expired.add(expire(data, policy, lambda: now_ms))
-    return Imported(call.files, call.days, done)
+    return replace(found, round=done)
 
 
 @dataclass

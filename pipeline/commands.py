@@ -3,14 +3,14 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +21,7 @@ from pipeline import terminal
 from pipeline.audit.command import audit
 from pipeline.boundary import FAILED, in_a_line, interruptible, is_expected
 from pipeline.demo.command import demo
+from pipeline.errors import NothingPublished
 from pipeline.options import POLICY, data_option, format_option
 from pipeline.policy_commands import policy
 from pipeline.rights_commands import rights
@@ -155,8 +156,9 @@ def correct(release: str, why: str, data: Path) -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     help="A GeoLite2, GeoIP2 or DB-IP database instead of the embedded country table.",
 )
+@click.option("--report", "reports", is_flag=True, help="Print the totals then, as `impersonal report` does.")
 @data_option
-def import_(files: Sequence[str], ground: str, mmdb: Path | None, data: Path) -> None:
+def import_(files: Sequence[str], ground: str, mmdb: Path | None, reports: bool, data: Path) -> None:
     """Take page views from access logs of Apache or Nginx, then publish what is due.
 
     Common or combined format, plain, .gz, .zst, or "-" for standard input. A day is taken whole by one call:
@@ -164,7 +166,7 @@ def import_(files: Sequence[str], ground: str, mmdb: Path | None, data: Path) ->
     where the last import ended. Addresses and agents are never written. Who opted out is not in a log.
 
     \b
-    impersonal import --ground legitimate_interests /var/log/nginx/access.log*
+    impersonal import --ground legitimate_interests --report /var/log/nginx/access.log*
     zcat old/*.gz | impersonal import --ground law -
     """
     from collector.enrich import Enricher  # noqa: PLC0415
@@ -178,6 +180,34 @@ def import_(files: Sequence[str], ground: str, mmdb: Path | None, data: Path) ->
         click.echo(line)
     for line in terminal.round_lines(found.round) if found.round else ():
         click.echo(line)
+    if reports and found.imported:
+        _report_of(data / "published", *found.imported)
+
+
+def _report_of(published: Path, first: date, last: date) -> None:
+    """Print the totals up to a day, of 28 days at least: shorter ranges may lack what weeks say."""
+    from pipeline.report import rows  # noqa: PLC0415
+
+    try:
+        said = rows(published, None, min(first, last - timedelta(27)), last)
+    except NothingPublished as error:
+        click.echo(str(error), err=True)
+    else:
+        _print_table(*said)
+
+
+def _print_table(rows: list[dict[str, Any]], notes: list[str]) -> None:
+    """Print what is more than noise, and how to read it."""
+    from pipeline import report as published  # noqa: PLC0415
+
+    shown, hidden = published.distinct(rows)
+    click.echo(terminal.REPORTS["table"](shown))
+    _print_notes([*hidden, *notes])
+
+
+def _print_notes(notes: Iterable[str]) -> None:
+    for note in notes:
+        click.echo(note, err=True)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -317,11 +347,10 @@ def report(
         against=against.date() if against else None,
     )
     if form == "table" and not against:
-        rows, hidden = published.distinct(rows)
-        notes = [*hidden, *notes]
+        _print_table(rows, notes)
+        return
     click.echo((terminal.COMPARISONS if against else terminal.REPORTS)[form](rows))
-    for note in notes:
-        click.echo(note, err=True)
+    _print_notes(notes)
 
 
 @impersonal.command()

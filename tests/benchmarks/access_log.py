@@ -16,6 +16,7 @@ import numpy as np
 from tests.benchmarks.table import Row
 
 LINES = 2_000_000
+TURNS = 2  # of which the better counts, of each: the other was disturbed
 DAYS = 7  # whole UTC days; the last one is yesterday
 VISITS = 400_000
 ADDRESSES = 135_000
@@ -209,26 +210,35 @@ def memory_kib(pid: int) -> int:
 
 
 def rows() -> list[Row]:
-    """From a week's log to a report: goaccess, then `impersonal import` and `impersonal report`."""
+    """From a week's log to a report: goaccess, and `impersonal import --report`, in turns."""
     goaccess = shutil.which("goaccess")
     if goaccess is None:
         print("left out: `impersonal import` against goaccess, which is not installed", file=sys.stderr)
         return []
+    ours, theirs = [], []
     with TemporaryDirectory() as name:
-        directory = Path(name)
-        log, page, data = directory / "access.log", directory / "report.html", directory / "data"
+        log = Path(name) / "access.log"
         last = datetime.now(UTC).date() - timedelta(1)
         with log.open("w", encoding="ascii") as file:
             file.writelines(lines(last - timedelta(DAYS - 1)))
-        options = ("--log-format=COMBINED", "--no-global-config", "--no-progress", "-o", str(page))
-        theirs_s, _ = run(goaccess, str(log), *options)
-        assert f'"valid_requests": {LINES}' in page.read_text()
-        data.mkdir()
-        (data / "policy.toml").write_text(_POLICY)
-        ours, end = str(Path(sys.prefix) / "bin" / "impersonal"), ("--data", str(data))
-        import_s, peak_mib = run(ours, "import", str(log), "--ground", "legitimate_interests", *end)
-        report_s, _ = run(ours, "report", *end)
-    ours_s = import_s + report_s
+        for turn in range(TURNS):
+            page, data = Path(name) / "report.html", Path(name) / f"data{turn}"
+            options = ("--log-format=COMBINED", "--no-global-config", "--no-progress", "-o", str(page))
+            theirs.append(run(goaccess, str(log), *options))
+            assert f'"valid_requests": {LINES}' in page.read_text()
+            data.mkdir()
+            (data / "policy.toml").write_text(_POLICY)
+            command = (
+                "import",
+                str(log),
+                "--ground",
+                "legitimate_interests",
+                "--report",
+                "--data",
+                str(data),
+            )
+            ours.append(run(str(Path(sys.prefix) / "bin" / "impersonal"), *command))
+    (ours_s, peak_mib), (theirs_s, _) = min(ours), min(theirs)
     what = f"{LINES // 1_000_000} M lines of an access log, to the report"
     baseline = f"goaccess: {theirs_s:.0f} s"
     return [Row(what, f"{ours_s:.1f} s, {peak_mib:.0f} MiB", baseline, theirs_s / ours_s, at_least=5)]

@@ -11,7 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from hashlib import blake2b
 from itertools import count
@@ -694,6 +694,22 @@ def test_the_command_reads_standard_input(tmp_path: Path, monkeypatch: pytest.Mo
     assert "malformed, at byte" in done.stdout
     assert "9.9.9.9" not in done.stdout
     assert imported("no log").stderr.startswith("impersonal: standard input is neither in the common nor")
+
+
+@pytest.mark.parametrize("days_ago", [1, 60])
+def test_an_import_prints_the_totals_when_asked(tmp_path: Path, days_ago: int) -> None:
+    """What `impersonal report` says then, of weeks that are released; else that nothing is published yet."""
+    data, at = tmp_path / "data", datetime.now(UTC).date() - timedelta(days_ago)
+    assert impersonal("init", "--data", data).returncode == 0
+    allow(data)
+    file = log(tmp_path / "log", *(each.replace("24/Nov/2026", f"{at:%d/%b/%Y}") for each in MIXED))
+    done = impersonal("import", file, "--report", "--ground", LEGITIMATE, "--data", data)
+    said = impersonal("report", "--from", str(at - timedelta(27)), "--to", str(at), "--data", data)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(said.stdout)
+    assert bool(said.stdout) == (days_ago == 60)
+    for note in said.stderr.splitlines():
+        assert note.removeprefix("impersonal: ") in done.stderr
 
 
 def test_shapes_say_nothing() -> None:
