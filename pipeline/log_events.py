@@ -136,7 +136,7 @@ class LogEvents:
         columns |= {"purposes": "VARCHAR[]", "time_step_ms": "BIGINT"}
         columns |= {row.name: "BOOLEAN" for row in FIELDS}
         engine.relation("scope", columns, _scope(version))
-        engine.step("access_log.events", into="page_views")
+        engine.view("access_log.events", into="page_views")
 
     def _write_quarantine(self, day: LogDay) -> None:
         path = self._data / QUARANTINE / f"day={day.day}" / f"{BATCH}.jsonl"

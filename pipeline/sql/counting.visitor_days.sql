@@ -37,8 +37,8 @@ said AS (
     e.utm_source,
     e.utm_medium,
     e.utm_campaign
-  FROM days AS d
-  JOIN events AS e ON e.unit = d.unit
+  FROM events AS e
+  JOIN days AS d ON d.unit = e.unit
     AND e.kind <> 'ping' AND (e.ts_ms = d.first_ms OR e.ts_ms = d.entered_ms OR e.ts_ms = d.left_ms)
 ),
 ends AS (
