@@ -27,7 +27,7 @@ from tests.benchmarks.table import Row
 EVENTS = 2000  # a turn
 THEIRS = 100  # they take as long
 VIEWS_EACH = 5  # of one visitor
-TURNS = 30  # of which the best counts: the others were disturbed
+TURNS = 80  # of which the best counts: the others were disturbed
 START = {
     "type": "http.response.start",
     "status": 200,
