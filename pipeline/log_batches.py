@@ -312,7 +312,7 @@ class Columns:
             referrers.numbers(list(compress(said.referrers, views))),
         )
         names = b"\n".join(map(visitor_name, addresses, agents))
-        return Visitors(starts, names, visits.astype(np.int32)), np.column_stack(numbers).astype(np.int32)
+        return Visitors(starts, names, visits), np.column_stack(numbers)
 
 
 def _codes(codes: Iterable[int]) -> Codes:
