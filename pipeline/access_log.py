@@ -75,6 +75,14 @@ class Imported:
         days = [date.fromisoformat(each.day) for each in self.days.of(TAKEN, IMPORTED)]
         return (days[0], days[-1]) if days else None
 
+    @property
+    def counted(self) -> tuple[date, date] | None:
+        """The first day that was imported, and the last one that was sealed with them: weeks end later."""
+        if not (self.imported and self.round):
+            return None
+        first, last = self.imported
+        return first, max([last, *map(date.fromisoformat, self.round.sealed)])
+
 
 def import_logs(
     data: Path,

@@ -180,8 +180,8 @@ def import_(files: Sequence[str], ground: str, mmdb: Path | None, reports: bool,
         click.echo(line)
     for line in terminal.round_lines(found.round) if found.round else ():
         click.echo(line)
-    if reports and found.imported:
-        _report_of(data / "published", *found.imported)
+    if reports and found.counted:
+        _report_of(data / "published", *found.counted)
 
 
 def _report_of(published: Path, first: date, last: date) -> None:
