@@ -710,8 +710,10 @@ def test_an_import_prints_the_totals_when_asked(tmp_path: Path, days_ago: int) -
     said = impersonal("report", "--from", str(last - timedelta(27)), "--to", str(last), "--data", data)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith(said.stdout)
-    assert bool(said.stdout) == (days_ago == 60)
-    for note in said.stderr.splitlines():
+    assert said.stdout or days_ago == 1  # yesterday's week may be over, or not
+    notes = said.stderr.splitlines()
+    assert notes
+    for note in notes:
         assert note.removeprefix("impersonal: ") in done.stderr
 
 
